@@ -1,0 +1,82 @@
+// The neutral exit record: what a vCPU left its world for, in no vendor's terms.
+#ifndef VIPERVISOR_VIRT_EXIT_H
+#define VIPERVISOR_VIRT_EXIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum exit_kind {
+    EXIT_NONE, // the back end dealt with it; enter again
+    EXIT_CPUID,
+    EXIT_RDMSR,
+    EXIT_WRMSR,
+    EXIT_IO,
+    EXIT_NESTED_FAULT, // nested-page fault (AMD) or EPT violation (Intel)
+    EXIT_HYPERCALL,
+    EXIT_HLT,
+    EXIT_WINDOW, // the guest can take an interrupt now
+    EXIT_NMI_WINDOW,
+    EXIT_INTERRUPT, // a physical interrupt, already served through the host IDT
+    EXIT_NMI, // a physical NMI
+    EXIT_SHUTDOWN, // triple fault
+    EXIT_CR,
+    EXIT_DR,
+    EXIT_XSETBV,
+    EXIT_EXCEPTION, // an intercepted guest exception
+    EXIT_PAUSE,
+    EXIT_WBINVD, // and INVD
+    EXIT_VIRT_INSN, // VMX or SVM instruction: #UD in the guest
+    EXIT_OTHER_INSN, // any other known instruction exit (MONITOR, RDPMC, ...)
+    EXIT_NESTED_MISCONFIG, // our tables are wrong
+    EXIT_ENTRY_FAILED, // the CPU refused to enter: explained in the crash record
+    EXIT_UNKNOWN, // a reason that nobody here knows
+    EXIT_KINDS
+};
+
+// Memory access of a nested fault or a page walk, one bit each.
+enum { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_FETCH = 4, ACCESS_USER = 8 };
+
+struct exit_record {
+    uint32_t kind; // enum exit_kind
+    uint32_t length; // of the instruction in bytes; 0: the CPU does not say
+    uint64_t raw; // the vendor's exit reason or code, for messages only
+    uint64_t qualification; // the vendor's detail word(s), for messages only
+    uint64_t qualification2;
+    union {
+        struct {
+            uint16_t port;
+            uint8_t size; // 1, 2, 4
+            bool in, string, rep;
+        } io;
+        struct {
+            uint64_t gpa;
+            uint64_t gva;
+            bool gva_valid;
+            bool table_walk; // the guest's own page-table walk faulted
+            uint8_t access; // ACCESS_*
+        } nested;
+        struct {
+            uint8_t number; // 0, 3, 4, 8
+            uint8_t op; // enum cr_op
+            uint8_t gpr; // 0..15; meaningless when !decoded
+            bool decoded; // false: get op and gpr from the decoder
+            uint16_t lmsw_source;
+        } cr;
+        struct {
+            uint8_t number;
+            bool write;
+            uint8_t gpr;
+            bool decoded;
+        } dr;
+        struct {
+            uint8_t vector;
+            bool has_error;
+            uint32_t error;
+            uint64_t address; // CR2 of a page fault
+        } exception;
+    };
+};
+
+enum cr_op { CR_WRITE, CR_READ, CR_CLTS, CR_LMSW };
+
+#endif

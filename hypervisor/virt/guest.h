@@ -1,0 +1,127 @@
+// A guest: its memory, its vCPUs, its devices and what happened to it.
+#ifndef VIPERVISOR_VIRT_GUEST_H
+#define VIPERVISOR_VIRT_GUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dev/console.h"
+#include "dev/platform.h"
+#include "virt/vcpu.h"
+
+#define GUEST_MAX 16
+#define GUEST_VCPUS 8
+#define GUEST_REGIONS 16
+#define GUEST_NAME 32
+
+enum guest_state {
+    GUEST_FREE, // the slot is free
+    GUEST_NEW, // made, not started
+    GUEST_RUNNING,
+    GUEST_PAUSED,
+    GUEST_OFF, // ended by itself: power-off, exit port, reset without restart
+    GUEST_CRASHED,
+};
+
+enum end_reason {
+    END_NONE,
+    END_EXIT, // port 0xF4; status holds the value
+    END_POWEROFF,
+    END_RESET,
+    END_STOPPED, // from outside
+    END_CRASH,
+};
+
+// Everything a reader needs to know why a guest died.
+struct crash {
+    char why[200]; // one sentence
+    struct exit_record exit;
+    uint64_t gpr[GPR_COUNT], rip, rflags, cr0, cr2, cr3, cr4, efer;
+    uint16_t cs;
+    uint64_t cs_base;
+    uint8_t bytes[16]; // at RIP
+    uint8_t byte_count;
+    uint8_t vcpu;
+};
+
+struct guest_region {
+    uint64_t gpa, hpa, size;
+};
+
+// One answer of CPUID: value = (physical & mask) | fixed, per register in the
+// order eax ebx ecx edx. An exact subleaf matches only itself; a leaf with
+// `any_subleaf` matches all.
+struct cpuid_entry {
+    uint32_t leaf, subleaf;
+    uint32_t flags; // CPUID_*
+    uint32_t reserved;
+    uint32_t mask[4], fixed[4];
+};
+enum {
+    CPUID_ANY_SUBLEAF = 1,
+    CPUID_OSXSAVE = 2, // ECX bit 27 mirrors the guest's CR4.OSXSAVE
+    CPUID_XSAVE_SIZE = 4, // EBX: XSAVE area size for the guest's XCR0
+    CPUID_APIC_ID = 8, // EBX 31-24 (leaf 1) or EDX (leaf 0xB): the vCPU's APIC id
+};
+#define CPUID_ENTRIES 96
+
+struct msr_entry {
+    uint32_t index, count; // [index, index + count)
+    uint32_t read, write; // enum msr_action
+    uint64_t value; // MSR_READ_FIXED; stored by MSR_WRITE_STORE
+    uint64_t write_mask; // other bits changed: #GP
+};
+enum msr_action { MSR_FAULT, MSR_FIXED, MSR_STORED, MSR_IGNORE, MSR_NATIVE, MSR_CORE };
+#define MSR_ENTRIES 96
+
+struct guest {
+    uint32_t id;
+    volatile uint32_t state; // enum guest_state
+    char name[GUEST_NAME];
+    uint64_t nested_root; // host-physical
+    uint64_t nested_generation; // bumped by each edit, compared by entry
+    uint32_t region_count;
+    struct guest_region regions[GUEST_REGIONS];
+    uint32_t vcpu_count;
+    struct vcpu *vcpus[GUEST_VCPUS];
+    struct platform platform;
+    struct console console;
+    uint32_t cpuid_count, msr_count;
+    struct cpuid_entry cpuid[CPUID_ENTRIES]; // sorted by leaf, then subleaf
+    struct msr_entry msrs[MSR_ENTRIES]; // sorted by index
+    uint64_t unclaimed_io, unclaimed_memory;
+    bool pause_on_unclaimed;
+    uint32_t end_reason; // enum end_reason
+    uint32_t end_status; // the guest's own value
+    volatile uint32_t events; // GUEST_EVENT_*, taken by Python
+    struct crash crash;
+    uint64_t tsc_start; // host TSC at the guest's TSC 0
+};
+enum { GUEST_EVENT_STATE = 1, GUEST_EVENT_MESSAGE = 2 };
+
+extern struct guest guests[GUEST_MAX];
+
+struct guest *guest_by_id(uint32_t id); // NULL: no such guest
+int guest_create(const char *name, struct guest **out);
+int guest_add_ram(struct guest *g, uint64_t gpa, uint64_t size); // allocates and maps
+int guest_add_vcpu(struct guest *g, uint32_t cpu); // 0, -EBUSY, -ENODEV, -ENOMEM
+int guest_start(struct guest *g);
+int guest_pause(struct guest *g);
+int guest_resume(struct guest *g);
+int guest_stop(struct guest *g); // END_STOPPED
+int guest_destroy(struct guest *g); // everything back, memory scrubbed when reused
+
+// Guest-physical memory, across regions. The read pointer is good for
+// `*available` bytes; NULL where nothing is mapped.
+const void *guest_read_ptr(struct guest *g, uint64_t gpa, size_t *available);
+void *guest_write_ptr(struct guest *g, uint64_t gpa, size_t *available);
+int guest_read(struct guest *g, uint64_t gpa, void *to, size_t size); // -EFAULT
+int guest_write(struct guest *g, uint64_t gpa, const void *from, size_t size);
+
+// Called on the owning CPU from the exit path.
+void guest_end(struct vcpu *v, uint32_t reason, uint32_t status);
+void guest_crash(struct vcpu *v, const struct exit_record *e, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

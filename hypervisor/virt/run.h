@@ -1,0 +1,34 @@
+// The run loop, parking, and the control CPU's side of it.
+#ifndef VIPERVISOR_VIRT_RUN_H
+#define VIPERVISOR_VIRT_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "virt/vcpu.h"
+
+struct guest;
+
+// Main of every CPU but the control CPU; never returns.
+_Noreturn void cpu_main(void);
+
+// Runs v until a request, the end of its guest or a message to Python.
+void vcpu_run(struct vcpu *v);
+
+// exits.c: the closed list of exits handled in C. True: handled (RIP moved where
+// it should be); false: becomes a message to Python.
+bool exit_dispatch(struct vcpu *v, struct exit_record *e);
+
+// The control CPU keeps v still: returns 0 once it is parked (vcpu_put done, all
+// its state readable), -ETIMEDOUT when it does not answer within a second.
+int vcpu_park(struct vcpu *v);
+void vcpu_unpark(struct vcpu *v);
+
+// The port calls this whenever Python has nothing to do, and now and then
+// between bytecodes: drains consoles to the channel, runs slices of guests on the
+// control CPU. Returns true while there is something for Python (events, input).
+bool control_poll(void);
+// Sleeps until an interrupt unless control_poll has more to do.
+void control_idle(void);
+
+#endif

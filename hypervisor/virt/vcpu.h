@@ -1,0 +1,204 @@
+// The virtualisation seam: a vCPU in neutral terms, and the operations that a
+// back end (svm.c, vmx.c) provides. No vendor name stands above this header.
+//
+// Ownership: a vCPU belongs to the CPU that runs it. The control CPU touches its
+// state only while the vCPU is parked (run.h).
+#ifndef VIPERVISOR_VIRT_VCPU_H
+#define VIPERVISOR_VIRT_VCPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "virt/exit.h"
+
+struct cpu;
+struct guest;
+struct insn_cache;
+
+// General registers in the encoding order of ModRM.
+enum gpr {
+    GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI,
+    GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13, GPR_R14, GPR_R15,
+    GPR_COUNT
+};
+
+// Registers behind reg_get/reg_set that do not lie in struct vcpu.
+enum vreg {
+    REG_RFLAGS, REG_CR0, REG_CR2, REG_CR3, REG_CR4, REG_EFER,
+    REG_DR6, REG_DR7, REG_GDT_BASE, REG_GDT_LIMIT, REG_IDT_BASE, REG_IDT_LIMIT,
+    REG_STAR, REG_LSTAR, REG_CSTAR, REG_FMASK, REG_KERNEL_GS_BASE,
+    REG_SYSENTER_CS, REG_SYSENTER_ESP, REG_SYSENTER_EIP, REG_PAT,
+    REG_SHADOW, // interrupt shadow: bit 0 STI or MOV SS
+    REG_ACTIVITY, // 0 running, 1 halted
+    REG_COUNT
+};
+
+enum vseg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
+
+// Attributes as in a descriptor's bits 40-47 (low byte: type, S, DPL, P) and
+// 52-55 (bits 12-15 here: AVL, L, D/B, G), which is Intel's access-rights format;
+// bit 16: unusable.
+struct segment {
+    uint64_t base;
+    uint32_t limit; // in bytes, already scaled by G
+    uint32_t attributes;
+    uint16_t selector;
+};
+#define SEG_ATTR_UNUSABLE (UINT32_C(1) << 16)
+#define SEG_ATTR_L (UINT32_C(1) << 13)
+#define SEG_ATTR_DB (UINT32_C(1) << 14)
+#define SEG_ATTR_G (UINT32_C(1) << 15)
+
+// An event to inject: vector | type << 8 | VALID, and its error code.
+enum { EVENT_EXTERNAL = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFTWARE = 4 };
+#define EVENT_TYPE_SHIFT 8
+#define EVENT_HAS_ERROR (UINT32_C(1) << 11)
+#define EVENT_VALID (UINT32_C(1) << 31)
+
+enum { EXC_DE = 0, EXC_DB = 1, EXC_NMI = 2, EXC_BP = 3, EXC_UD = 6, EXC_NM = 7, EXC_DF = 8,
+       EXC_SS = 12, EXC_GP = 13, EXC_PF = 14 };
+
+// Reasons to leave the run loop, set by anybody (atomically), cleared by the
+// owner. Zero is the hot case and the only thing entry tests.
+enum {
+    REQ_PARK = 1 << 0, // the control CPU wants the vCPU still
+    REQ_IRQ = 1 << 1, // an interrupt controller may have something
+    REQ_TIMER = 1 << 2, // a guest timer may be due
+    REQ_STOP = 1 << 3, // its guest ends
+    REQ_NMI = 1 << 4, // an NMI is to be injected
+    REQ_SLICE = 1 << 5, // the time slice on the control CPU is over
+    REQ_INJECT = 1 << 6, // `event` holds something to inject
+    REQ_WINDOW = 1 << 7, // waiting for the interrupt window; nothing to do until then
+};
+
+enum vcpu_state {
+    VCPU_OFF, // not yet started, or ended
+    VCPU_RUNNABLE,
+    VCPU_HALTED, // HLT: waits for an interrupt
+    VCPU_WAITING, // waits for Python's answer to `exit`
+    VCPU_CRASHED,
+};
+
+struct vcpu {
+    // The assembly of the world switch knows these by generated offsets.
+    uint64_t gpr[GPR_COUNT]; // RSP too, valid outside enter()
+    uint64_t rip; // copied out by each exit, copied in by each entry
+    void *control; // VMCB or VMCS, 4 KiB, physical = virtual
+    uint64_t control_pa;
+    uint64_t host_rsp; // of the CPU that runs it, inside enter() only
+    // From here on C only.
+    volatile uint32_t requests; // REQ_*
+    uint32_t event, event_error; // with REQ_INJECT
+    uint8_t index; // in its guest
+    bool skipped; // RIP was moved past an instruction: entry ends the shadow
+    bool launched; // vmx: VMRESUME next
+    bool window_open_wanted;
+    volatile uint32_t state; // enum vcpu_state
+    volatile uint32_t parked; // acknowledges REQ_PARK
+    uint32_t cpu; // physical CPU index
+    uint64_t nested_seen; // generation of the nested tables last flushed for
+    uint64_t tsc_offset;
+    uint64_t xcr0; // the guest's, valid while not loaded
+    uint64_t dr[4]; // DR0-DR3 of the guest; DR6/DR7 by reg_get
+    uint64_t pat; // shadowed, see design 4
+    uint64_t tsc_aux;
+    uint64_t fixed_msrs[6]; // vmx: STAR LSTAR CSTAR FMASK KERNEL_GS while not loaded
+    void *xsave; // page(s) for the FPU/SIMD state while not loaded
+    struct guest *guest;
+    struct insn_cache *insns;
+    struct exit_record exit; // of the last exit; the mailbox while VCPU_WAITING
+    uint64_t exits[EXIT_KINDS];
+    uint64_t entries;
+    void *vendor; // what else the back end keeps
+};
+
+struct virt_caps {
+    bool nrip; // the CPU gives the next RIP or the length on instruction exits
+    bool decode_assists; // CR/DR exits name their register
+    bool xsetbv_exits; // found by probing
+    bool shadow_loaded; // the interrupt shadow field is honoured on entry (probed)
+    bool flush_by_asid;
+    bool large_1g; // 1 GiB nested pages
+    bool nested_ad; // accessed/dirty bits
+    bool unrestricted; // real mode and paging off run natively
+    uint8_t phys_bits;
+    uint32_t asids;
+    uint64_t cpuid_hide_7_ebx; // CPUID.7.EBX bits without their execution control
+    uint64_t cpuid_hide_80000001_edx;
+    uint64_t cpuid_hide_d1_eax;
+};
+
+// Bits of one level's entry in the vendor's nested format (virt/nested.h).
+struct nested_format {
+    uint64_t table; // non-leaf entry
+    uint64_t leaf_rwx, leaf_rx, leaf_r; // leaf RAM, write-back
+    uint64_t leaf_large; // added to 2 MiB and 1 GiB leaves
+    uint64_t leaf_uncached; // instead of write-back type bits: device memory
+    uint64_t present_mask; // an entry with none of these is absent
+    uint64_t writable, executable, accessed, dirty;
+};
+
+struct vcpu_ops {
+    const char *name; // "svm", "vmx"
+    const struct nested_format *nested;
+
+    // True when CPUID shows this vendor's virtualisation at all.
+    bool (*present)(void);
+    // Fills caps; appends the name of each missing feature to `missing`
+    // (comma-separated, NUL-ended). 0, or -ENODEV when the back end cannot work.
+    int (*probe)(struct virt_caps *caps, char *missing, size_t size);
+    int (*cpu_enable)(struct cpu *cpu); // on the CPU itself
+    void (*cpu_disable)(struct cpu *cpu);
+
+    // Makes the control structure with the architectural reset state; the nested
+    // root must exist. Callable on any CPU; vcpu_free likewise, after vcpu_put.
+    int (*vcpu_init)(struct vcpu *v);
+    void (*vcpu_free)(struct vcpu *v);
+    // Take and give back the CPU: VMPTRLD/VMCLEAR and the state that the world
+    // switch itself does not move (MSRs, debug registers, XCR0 and XSAVE are
+    // vcpu.c's, vendor state is the back end's).
+    int (*vcpu_load)(struct vcpu *v);
+    int (*vcpu_put)(struct vcpu *v);
+
+    // One entry and one exit; interrupts are enabled before and after, and were
+    // off between the test of v->requests and the entry: returns 0 with
+    // EXIT_NONE when a request came first. Fills *e. Only EXIT_ENTRY_FAILED
+    // reports a refused entry.
+    void (*enter)(struct vcpu *v, struct exit_record *e);
+
+    // Valid on the owning CPU while v is loaded.
+    uint64_t (*reg_get)(struct vcpu *v, enum vreg reg);
+    int (*reg_set)(struct vcpu *v, enum vreg reg, uint64_t value); // -EINVAL, -EIO
+    void (*seg_get)(struct vcpu *v, enum vseg seg, struct segment *s);
+    int (*seg_set)(struct vcpu *v, enum vseg seg, const struct segment *s);
+
+    bool (*can_interrupt)(struct vcpu *v); // IF=1, no shadow, nothing being injected
+    void (*inject)(struct vcpu *v, uint32_t event, uint32_t error); // at the next entry
+    uint32_t (*vectoring)(struct vcpu *v, uint32_t *error); // event the last exit interrupted
+    void (*window)(struct vcpu *v, bool on); // exit with EXIT_WINDOW when IF opens
+    void (*set_tsc_offset)(struct vcpu *v, uint64_t offset);
+    // On a failed entry or for hv.why(): which manual rule is broken, in words.
+    void (*explain)(struct vcpu *v, char *buffer, size_t size);
+    // Control-structure field by the manual's encoding/offset, for introspection.
+    int (*field_get)(struct vcpu *v, uint32_t field, uint64_t *value);
+};
+
+extern const struct vcpu_ops svm_ops, vmx_ops;
+extern const struct vcpu_ops *virt; // chosen at boot; NULL: none
+extern struct virt_caps virt_caps;
+extern char virt_missing[512]; // comma-separated names, "" when nothing is missing
+
+int virt_init(void); // choose and probe, on the control CPU
+int virt_enable_cpu(void); // on each CPU
+
+// vcpu.c: written once over the ops.
+struct vcpu *vcpu_create(struct guest *g, uint32_t index, uint32_t cpu); // NULL: no memory
+void vcpu_destroy(struct vcpu *v);
+int vcpu_load(struct vcpu *v); // state onto this CPU; -EBUSY when another is there
+int vcpu_put(struct vcpu *v); // and off it: FPU, XCR0, MSRs, debug registers
+void vcpu_skip(struct vcpu *v, uint32_t length); // the dispatcher alone moves RIP
+void vcpu_request(struct vcpu *v, uint32_t bits); // atomic or; kicks its CPU when remote
+void vcpu_inject_exception(struct vcpu *v, uint8_t vector, bool has_error, uint32_t error);
+
+#endif
