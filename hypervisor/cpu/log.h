@@ -12,6 +12,9 @@ void log_init(void);
 // %s %c %d %u %x with l/ll, %p, width and zero padding; nothing else.
 void log_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+// Waits until the UART has sent everything: call it before the power goes.
+void log_flush(void);
+
 // As snprintf, with the formats of log_printf. Returns the length it would have had.
 int fmt_vsnprintf(char *buffer, size_t size, const char *format, va_list args);
 int fmt_snprintf(char *buffer, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -30,6 +30,8 @@ struct cpu {
     uint64_t timer_deadline; // TSC the APIC timer is armed for; 0: not armed
     uint64_t kicks; // kick IPIs taken
     uint64_t irqs; // physical interrupts taken
+    uint64_t nmis;
+    uint64_t stray_debug; // #DB in root mode from a guest's own breakpoints
     // Where a fault in a probing access resumes (trap.h), 0: a fault is a panic.
     uint64_t fixup_rip;
     void *virt_page; // VMXON region or host save area, 4 KiB

@@ -17,9 +17,13 @@ enum {
 };
 
 void apic_init_cpu(void); // on each CPU
+void cpu_features_init(void); // on each CPU
+void irq_init(void); // 8259 off, I/O APIC masked
+void time_init(void);
 uint32_t apic_id(void);
 void apic_eoi(void);
 void apic_send(uint32_t apic_id, uint8_t vector);
+void apic_send_raw(uint32_t apic_id, uint32_t command); // ICR low word
 void cpu_kick(struct cpu *cpu); // VECTOR_KICK
 
 // One-shot interrupt at host TSC `deadline` (at once when past); 0 turns it off.

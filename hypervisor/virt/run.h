@@ -9,6 +9,9 @@
 
 struct guest;
 
+// Timer and kick interrupts; before any CPU is started.
+void run_init(void);
+
 // Main of every CPU but the control CPU; never returns.
 _Noreturn void cpu_main(void);
 
