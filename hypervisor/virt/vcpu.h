@@ -129,12 +129,58 @@ struct virt_caps {
     uint64_t cpuid_hide_d1_eax;
 };
 
+// Where the next instruction lies and how it is fetched, in two words, so that a
+// back end hands them over in registers. Equal words mean: same linear address,
+// same top-level table, same paging mode and code size. What the CPU checks at the
+// fetch (CPL, NX, SMEP) is left out: it has just executed that instruction.
+struct fetch_state {
+    uint64_t linear; // CS.base + RIP, wrapped as the mode wraps it
+    uint64_t space; // CR3; any mode but 64-bit with 4 levels adds FETCH_*
+};
+
+// Bits that CR3 reserves (SDM 3A 2.5).
+#define FETCH_OTHER (UINT64_C(1) << 52) // not 64-bit code under 4-level paging
+#define FETCH_PG (UINT64_C(1) << 53)
+#define FETCH_PAE (UINT64_C(1) << 54)
+#define FETCH_PSE (UINT64_C(1) << 55)
+#define FETCH_LA57 (UINT64_C(1) << 56)
+#define FETCH_LMA (UINT64_C(1) << 57)
+#define FETCH_L (UINT64_C(1) << 58)
+#define FETCH_DB (UINT64_C(1) << 59)
+
+// Control register bits that decide it (SDM 3A 2.2.1, 2.5).
+#define FETCH_CR0_PG (UINT64_C(1) << 31)
+#define FETCH_CR4_PSE (UINT64_C(1) << 4)
+#define FETCH_CR4_PAE (UINT64_C(1) << 5)
+#define FETCH_CR4_LA57 (UINT64_C(1) << 12)
+#define FETCH_EFER_LMA (UINT64_C(1) << 10)
+
+// All of a back end's fetch_state hook but the loads. Segment attributes as in
+// struct segment: L and DB are all it looks at.
+static inline struct fetch_state fetch_state_of(uint64_t rip, uint64_t cs_base, uint32_t cs_attributes,
+    uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer) {
+    struct fetch_state f = {rip, cr3};
+    bool long_code = (efer & FETCH_EFER_LMA) && (cs_attributes & SEG_ATTR_L);
+    if (__builtin_expect(long_code && !(cr4 & FETCH_CR4_LA57), 1)) {
+        return f;
+    }
+    if (!long_code) {
+        f.linear = (uint32_t)(cs_base + rip);
+    }
+    f.space |= FETCH_OTHER | ((cr0 & FETCH_CR0_PG) ? FETCH_PG : 0) | ((cr4 & FETCH_CR4_PAE) ? FETCH_PAE : 0)
+        | ((cr4 & FETCH_CR4_PSE) ? FETCH_PSE : 0) | ((cr4 & FETCH_CR4_LA57) ? FETCH_LA57 : 0)
+        | ((efer & FETCH_EFER_LMA) ? FETCH_LMA : 0) | ((cs_attributes & SEG_ATTR_L) ? FETCH_L : 0)
+        | ((cs_attributes & SEG_ATTR_DB) ? FETCH_DB : 0);
+    return f;
+}
+
 // Bits of one level's entry in the vendor's nested format (virt/nested.h).
 struct nested_format {
     uint64_t table; // non-leaf entry
     uint64_t leaf_rwx, leaf_rx, leaf_r; // leaf RAM, write-back
     uint64_t leaf_large; // added to 2 MiB and 1 GiB leaves
-    uint64_t leaf_uncached; // instead of write-back type bits: device memory
+    uint64_t leaf_uncached; // instead of the bits of memory_type: device memory
+    uint64_t memory_type; // mask of a leaf's type bits (EPT 5:3 and IPAT; NPT PWT, PCD, PAT)
     uint64_t present_mask; // an entry with none of these is absent
     uint64_t writable, executable, accessed, dirty;
 };
@@ -172,6 +218,10 @@ struct vcpu_ops {
     int (*reg_set)(struct vcpu *v, enum vreg reg, uint64_t value); // -EINVAL, -EIO
     void (*seg_get)(struct vcpu *v, enum vseg seg, struct segment *s);
     int (*seg_set)(struct vcpu *v, enum vseg seg, const struct segment *s);
+    // On the path of every exit whose length the CPU does not give: a handful of
+    // loads from the control structure into fetch_state_of(), nothing else. Bits
+    // 5-6 of SEG_SS's attributes (DPL) are the CPL on every back end.
+    struct fetch_state (*fetch_state)(struct vcpu *v);
 
     bool (*can_interrupt)(struct vcpu *v); // IF=1, no shadow, nothing being injected
     void (*inject)(struct vcpu *v, uint32_t event, uint32_t error); // at the next entry
