@@ -65,6 +65,7 @@ enum {
     CPUID_APIC_ID = 8, // EBX 31-24 (leaf 1) or EDX (leaf 0xB): the vCPU's APIC id
 };
 #define CPUID_ENTRIES 96
+#define CPUID_BUCKETS 128
 
 struct msr_entry {
     uint32_t index, count; // [index, index + count)
@@ -74,6 +75,7 @@ struct msr_entry {
 };
 enum msr_action { MSR_FAULT, MSR_FIXED, MSR_STORED, MSR_IGNORE, MSR_NATIVE, MSR_CORE };
 #define MSR_ENTRIES 96
+#define MSR_BUCKETS 128
 
 struct guest {
     uint32_t id;
@@ -90,6 +92,8 @@ struct guest {
     uint32_t cpuid_count, msr_count;
     struct cpuid_entry cpuid[CPUID_ENTRIES]; // sorted by leaf, then subleaf
     struct msr_entry msrs[MSR_ENTRIES]; // sorted by index
+    uint8_t cpuid_bucket[CPUID_BUCKETS]; // first entry of a leaf + 1 (policy.c)
+    uint8_t msr_bucket[MSR_BUCKETS];
     uint64_t unclaimed_io, unclaimed_memory;
     bool pause_on_unclaimed;
     uint32_t end_reason; // enum end_reason
@@ -97,6 +101,7 @@ struct guest {
     volatile uint32_t events; // GUEST_EVENT_*, taken by Python
     struct crash crash;
     uint64_t tsc_start; // host TSC at the guest's TSC 0
+    uint64_t paused_at; // host TSC, while paused
 };
 enum { GUEST_EVENT_STATE = 1, GUEST_EVENT_MESSAGE = 2 };
 
@@ -110,6 +115,10 @@ int guest_start(struct guest *g);
 int guest_pause(struct guest *g);
 int guest_resume(struct guest *g);
 int guest_stop(struct guest *g); // END_STOPPED
+int guest_reset(struct guest *g); // vCPUs and devices as after power-on; NEW again
+int guest_power_devices(struct guest *g, uint64_t unix_seconds);
+const char *guest_state_name(uint32_t state);
+const char *guest_reason_name(uint32_t reason);
 int guest_destroy(struct guest *g); // everything back, memory scrubbed when reused
 
 // Guest-physical memory, across regions. The read pointer is good for
@@ -118,6 +127,18 @@ const void *guest_read_ptr(struct guest *g, uint64_t gpa, size_t *available);
 void *guest_write_ptr(struct guest *g, uint64_t gpa, size_t *available);
 int guest_read(struct guest *g, uint64_t gpa, void *to, size_t size); // -EFAULT
 int guest_write(struct guest *g, uint64_t gpa, const void *from, size_t size);
+
+// policy.c: the compiled CPUID and MSR tables. Entries must be sorted; -EINVAL, -ENOSPC.
+int guest_set_cpuid(struct guest *g, const struct cpuid_entry *entries, uint32_t count);
+int guest_set_msrs(struct guest *g, const struct msr_entry *entries, uint32_t count);
+bool policy_cpuid(struct vcpu *v, struct exit_record *e);
+bool policy_rdmsr(struct vcpu *v, struct exit_record *e);
+bool policy_wrmsr(struct vcpu *v, struct exit_record *e);
+
+// The guest's TSC now.
+uint64_t guest_tsc(const struct guest *g);
+// Something for Python: sets the event bits and wakes the control CPU.
+void guest_notify(struct guest *g, uint32_t events);
 
 // Called on the owning CPU from the exit path.
 void guest_end(struct vcpu *v, uint32_t reason, uint32_t status);

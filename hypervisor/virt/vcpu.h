@@ -91,12 +91,14 @@ struct vcpu {
     volatile uint32_t requests; // REQ_*
     uint32_t event, event_error; // with REQ_INJECT
     uint8_t index; // in its guest
+    uint8_t tpr; // CR8, where it exits
     bool skipped; // RIP was moved past an instruction: entry ends the shadow
     bool launched; // vmx: VMRESUME next
     bool window_open_wanted;
     volatile uint32_t state; // enum vcpu_state
     volatile uint32_t parked; // acknowledges REQ_PARK
     uint32_t cpu; // physical CPU index
+    uint64_t timer_next; // host TSC of the guest's next timer event; UINT64_MAX: none
     uint64_t nested_seen; // generation of the nested tables last flushed for
     uint64_t tsc_offset;
     uint64_t xcr0; // the guest's, valid while not loaded
@@ -216,6 +218,9 @@ struct vcpu_ops {
     // Valid on the owning CPU while v is loaded.
     uint64_t (*reg_get)(struct vcpu *v, enum vreg reg);
     int (*reg_set)(struct vcpu *v, enum vreg reg, uint64_t value); // -EINVAL, -EIO
+    // MOV to CR0, CR3 or CR4 by the guest, after an exit: checks the value as the CPU
+    // would, does what follows (EFER.LMA, PDPTEs). -EINVAL: #GP.
+    int (*cr_write)(struct vcpu *v, uint8_t number, uint64_t value);
     void (*seg_get)(struct vcpu *v, enum vseg seg, struct segment *s);
     int (*seg_set)(struct vcpu *v, enum vseg seg, const struct segment *s);
     // On the path of every exit whose length the CPU does not give: a handful of

@@ -1,0 +1,331 @@
+// The closed list of exits that C handles. A handler answers the exit and leaves RIP
+// alone: the dispatcher moves it by e->length, which a handler sets to 0 when the
+// instruction did not complete (a fault was injected).
+#include "cpu/err.h"
+#include "cpu/insn.h"
+#include "cpu/percpu.h"
+#include "virt/decode.h"
+#include "virt/emulate.h"
+#include "virt/guest.h"
+#include "virt/run.h"
+#include "virt/vcpu_state.h"
+#include "virt/x86.h"
+
+enum {
+    HYPERCALL_ABI = 0, HYPERCALL_EXIT = 1, HYPERCALL_CONSOLE = 2, HYPERCALL_NOP = 3,
+    HYPERCALL_PYTHON = 0x1000, // from here on they are messages
+    HYPERCALL_ABI_VERSION = 1,
+    ENOSYS_RESULT = 38,
+    PORT_PIT_FIRST = 0x40, PORT_PIT_LAST = 0x43, PORT_SYSTEM = 0x61, PORT_CMOS_FIRST = 0x70, PORT_CMOS_LAST = 0x71,
+    PORT_COM1 = 0x3F8, PORT_COM1_LAST = 0x3FF,
+    XCR0_SSE = 2, XCR0_AVX = 4, XCR0_MPX = 0x18, XCR0_AVX512 = 0xE0,
+};
+
+typedef bool (*exit_handler)(struct vcpu *v, struct exit_record *e);
+
+unsigned exit_cpl(struct vcpu *v) {
+    struct segment ss;
+    virt->seg_get(v, SEG_SS, &ss);
+    return ss.attributes >> 5 & 3;
+}
+
+bool exit_inject(struct vcpu *v, struct exit_record *e, uint8_t vector, bool has_error, uint32_t error) {
+    vcpu_inject_exception(v, vector, has_error, error);
+    e->length = 0;
+    return true;
+}
+
+bool exit_inject_fault(struct vcpu *v, struct exit_record *e, const struct walk_fault *f) {
+    if (f->hole) {
+        guest_crash(v, e, "its page tables or code lie at guest-physical %lx, where it has no memory "
+            "(linear address %lx)", f->hole_gpa, f->address);
+        return true;
+    }
+    if (f->non_canonical) {
+        return exit_inject(v, e, EXC_GP, true, 0);
+    }
+    virt->reg_set(v, REG_CR2, f->address);
+    return exit_inject(v, e, EXC_PF, true, f->error);
+}
+
+// The length of the instruction that exited, from the CPU or the decoder. 0: it
+// could not be had, and the guest got its fault or its crash record.
+static uint32_t length_of(struct vcpu *v, struct exit_record *e) {
+    const struct insn *insn;
+    struct walk_fault fault;
+    switch (vcpu_insn(v, &insn, &fault)) {
+        case 0:
+            return insn->length;
+        case -EFAULT:
+            exit_inject_fault(v, e, &fault);
+            return 0;
+        case -EAGAIN:
+            return 0; // its tables are changing under us: enter again
+        default:
+            guest_crash(v, e, "the bytes at its RIP are no instruction");
+            return 0;
+    }
+}
+
+// ---- One handler an exit ----
+
+static bool on_none(struct vcpu *v, struct exit_record *e) {
+    (void)v;
+    e->length = 0;
+    return true;
+}
+
+static bool on_window(struct vcpu *v, struct exit_record *e) {
+    v->window_open_wanted = false;
+    virt->window(v, false);
+    __atomic_or_fetch(&v->requests, REQ_IRQ, __ATOMIC_SEQ_CST);
+    e->length = 0;
+    return true;
+}
+
+static bool on_hypercall(struct vcpu *v, struct exit_record *e) {
+    if (exit_cpl(v) != 0) {
+        return exit_inject(v, e, EXC_UD, false, 0);
+    }
+    uint32_t number = (uint32_t)v->gpr[GPR_RAX];
+    switch (number) {
+        case HYPERCALL_NOP:
+            v->gpr[GPR_RAX] = 0;
+            return true;
+        case HYPERCALL_ABI:
+            v->gpr[GPR_RAX] = HYPERCALL_ABI_VERSION;
+            return true;
+        case HYPERCALL_EXIT:
+            guest_end(v, END_EXIT, (uint32_t)v->gpr[GPR_RBX]);
+            return true;
+        case HYPERCALL_CONSOLE:
+            if (!console_put(&v->guest->console, (uint8_t)v->gpr[GPR_RBX])) {
+                v->gpr[GPR_RAX] = 0 - (uint64_t)EAGAIN;
+            } else {
+                v->gpr[GPR_RAX] = 0;
+            }
+            return true;
+        default:
+            if (number >= HYPERCALL_PYTHON) {
+                return false;
+            }
+            v->gpr[GPR_RAX] = 0 - (uint64_t)ENOSYS_RESULT;
+            return true;
+    }
+}
+
+// Which accesses make the devices' timers or input worth another look.
+static bool touches_timers(uint16_t port, bool write) {
+    if (port >= PORT_COM1 && port <= PORT_COM1_LAST) {
+        return write ? port != PORT_COM1 : port == PORT_COM1;
+    }
+    return write && ((port >= PORT_PIT_FIRST && port <= PORT_PIT_LAST) || port == PORT_SYSTEM
+        || port == PORT_CMOS_FIRST || port == PORT_CMOS_LAST);
+}
+
+static void io_action(struct vcpu *v, enum platform_action action) {
+    switch (action) {
+        case PLATFORM_EXIT:
+            guest_end(v, END_EXIT, v->guest->platform.exit_status);
+            break;
+        case PLATFORM_POWEROFF:
+            guest_end(v, END_POWEROFF, 0);
+            break;
+        case PLATFORM_RESET:
+            guest_end(v, END_RESET, 0);
+            break;
+        default:
+            break;
+    }
+}
+
+// One access of 1, 2 or 4 bytes; what nobody claims reads ones.
+void exit_port_access(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value) {
+    struct guest *g = v->guest;
+    enum platform_action action = PLATFORM_GO_ON;
+    if (!platform_io(&g->platform, &g->console, guest_tsc(g), port, size, write, value, &action)) {
+        g->unclaimed_io++;
+        *value = UINT32_MAX;
+        return;
+    }
+    if (__builtin_expect(action != PLATFORM_GO_ON, 0)) {
+        io_action(v, action);
+    }
+    uint32_t wanted = 0;
+    if (touches_timers(port, write)) {
+        wanted = REQ_TIMER;
+    } else if (write && port == PORT_COM1 && console_full(&g->console)) {
+        wanted = REQ_TIMER; // the transmitter stalls until a reader makes room
+    }
+    if (platform_irq_pending(&g->platform) && !v->window_open_wanted) {
+        wanted |= REQ_IRQ;
+    }
+    if (wanted != 0) {
+        __atomic_or_fetch(&v->requests, wanted, __ATOMIC_SEQ_CST);
+    }
+}
+
+static bool on_io(struct vcpu *v, struct exit_record *e) {
+    static const uint32_t masks[5] = { 0, 0xFF, 0xFFFF, 0, 0xFFFFFFFF };
+    if (__builtin_expect(e->io.string, 0)) {
+        return emulate_string_io(v, e);
+    }
+    uint32_t mask = masks[e->io.size];
+    uint32_t value = (uint32_t)v->gpr[GPR_RAX] & mask;
+    exit_port_access(v, e->io.port, e->io.size, !e->io.in, &value);
+    if (e->io.in) {
+        if (e->io.size == 4) {
+            v->gpr[GPR_RAX] = value; // a 32-bit result clears the upper half
+        } else {
+            v->gpr[GPR_RAX] = (v->gpr[GPR_RAX] & ~(uint64_t)mask) | (value & mask);
+        }
+    }
+    return true;
+}
+
+static bool on_hlt(struct vcpu *v, struct exit_record *e) {
+    (void)e;
+    if ((virt->reg_get(v, REG_RFLAGS) & RFLAGS_IF) == 0) {
+        // Nothing can wake it: there is no NMI source yet. This is how an operating
+        // system without ACPI says that it has shut down.
+        guest_end(v, END_POWEROFF, 0);
+        return true;
+    }
+    v->state = VCPU_HALTED;
+    __atomic_or_fetch(&v->requests, REQ_IRQ, __ATOMIC_SEQ_CST);
+    return true;
+}
+
+static bool on_nested_fault(struct vcpu *v, struct exit_record *e) {
+    const struct insn *insn;
+    struct walk_fault fault;
+    size_t available;
+    if (guest_read_ptr(v->guest, e->nested.gpa, &available) != NULL) {
+        guest_crash(v, e, "its own memory at %lx is not in its nested tables", e->nested.gpa);
+        return true;
+    }
+    if (e->nested.table_walk || (e->nested.access & ACCESS_FETCH) != 0) {
+        guest_crash(v, e, "it %s at guest-physical %lx, where it has no memory",
+            e->nested.table_walk ? "keeps a page table" : "executes", e->nested.gpa);
+        return true;
+    }
+    uint32_t code;
+    if ((virt->vectoring(v, &code) & EVENT_VALID) != 0) {
+        guest_crash(v, e, "its descriptor tables or stack lie at guest-physical %lx, where it has no memory",
+            e->nested.gpa);
+        return true;
+    }
+    int error = vcpu_insn(v, &insn, &fault);
+    if (error == -EFAULT) {
+        return exit_inject_fault(v, e, &fault);
+    }
+    if (error == -EAGAIN) {
+        e->length = 0;
+        return true;
+    }
+    if (error != 0 || (insn->class != INSN_MOV_LOAD && insn->class != INSN_MOV_STORE)) {
+        guest_crash(v, e, "no device is at guest-physical %lx, and its instruction is not one that can be "
+            "answered there", e->nested.gpa);
+        return true;
+    }
+    v->guest->unclaimed_memory++;
+    if (insn->class == INSN_MOV_LOAD) {
+        emulate_load(v, insn, UINT64_MAX); // nobody drives the bus
+    }
+    e->length = insn->length;
+    return true;
+}
+
+static bool on_shutdown(struct vcpu *v, struct exit_record *e) {
+    guest_crash(v, e, "triple fault: an exception while a double fault was being delivered");
+    return true;
+}
+
+static bool on_xsetbv(struct vcpu *v, struct exit_record *e) {
+    uint64_t value = (uint32_t)v->gpr[GPR_RAX] | v->gpr[GPR_RDX] << 32;
+    bool valid = exit_cpl(v) == 0 && (uint32_t)v->gpr[GPR_RCX] == 0 && (value & XCR0_X87) != 0
+        && (value & ~fpu_xcr0_max()) == 0;
+    valid = valid && ((value & XCR0_AVX) == 0 || (value & XCR0_SSE) != 0);
+    valid = valid && ((value & XCR0_MPX) == 0 || (value & XCR0_MPX) == XCR0_MPX);
+    valid = valid && ((value & XCR0_AVX512) == 0
+        || ((value & XCR0_AVX512) == XCR0_AVX512 && (value & XCR0_AVX) != 0));
+    if ((virt->reg_get(v, REG_CR4) & CR4_OSXSAVE) == 0) {
+        return exit_inject(v, e, EXC_UD, false, 0);
+    }
+    if (!valid) {
+        return exit_inject(v, e, EXC_GP, true, 0);
+    }
+    xsetbv(0, value); // the guest's XCR0 stays live while it is loaded
+    return true;
+}
+
+static bool on_exception(struct vcpu *v, struct exit_record *e) {
+    // Intercepted only to keep a guest from looping in microcode: hand it back.
+    if (e->exception.vector == EXC_PF) {
+        virt->reg_set(v, REG_CR2, e->exception.address);
+    }
+    return exit_inject(v, e, e->exception.vector, e->exception.has_error, e->exception.error);
+}
+
+static bool on_skip(struct vcpu *v, struct exit_record *e) {
+    (void)v;
+    (void)e;
+    return true; // PAUSE, WBINVD, INVD: nothing to do on coherent memory
+}
+
+static bool on_virt_insn(struct vcpu *v, struct exit_record *e) {
+    return exit_inject(v, e, EXC_UD, false, 0); // CPUID shows neither VMX nor SVM
+}
+
+static bool on_other_insn(struct vcpu *v, struct exit_record *e) {
+    return exit_inject(v, e, EXC_UD, false, 0);
+}
+
+static bool on_misconfig(struct vcpu *v, struct exit_record *e) {
+    guest_crash(v, e, "its nested page tables are wrong at %lx (a fault of the monitor)", e->nested.gpa);
+    return true;
+}
+
+static bool on_entry_failed(struct vcpu *v, struct exit_record *e) {
+    char rule[160];
+    virt->explain(v, rule, sizeof(rule));
+    guest_crash(v, e, "the CPU refused to enter it: %s", rule);
+    return true;
+}
+
+static bool on_unknown(struct vcpu *v, struct exit_record *e) {
+    guest_crash(v, e, "it left by exit reason %lx (detail %lx), which is not known here", e->raw,
+        e->qualification);
+    return true;
+}
+
+static const exit_handler handlers[EXIT_KINDS] = {
+    [EXIT_NONE] = on_none, [EXIT_CPUID] = policy_cpuid, [EXIT_RDMSR] = policy_rdmsr,
+    [EXIT_WRMSR] = policy_wrmsr, [EXIT_IO] = on_io, [EXIT_NESTED_FAULT] = on_nested_fault,
+    [EXIT_HYPERCALL] = on_hypercall, [EXIT_HLT] = on_hlt, [EXIT_WINDOW] = on_window,
+    [EXIT_NMI_WINDOW] = on_window, [EXIT_INTERRUPT] = on_none, [EXIT_NMI] = on_none,
+    [EXIT_SHUTDOWN] = on_shutdown, [EXIT_CR] = emulate_cr, [EXIT_DR] = emulate_dr, [EXIT_XSETBV] = on_xsetbv,
+    [EXIT_EXCEPTION] = on_exception, [EXIT_PAUSE] = on_skip, [EXIT_WBINVD] = on_skip,
+    [EXIT_VIRT_INSN] = on_virt_insn, [EXIT_OTHER_INSN] = on_other_insn,
+    [EXIT_NESTED_MISCONFIG] = on_misconfig, [EXIT_ENTRY_FAILED] = on_entry_failed,
+    [EXIT_UNKNOWN] = on_unknown,
+};
+
+// Exits that complete an instruction: its length is needed when the CPU gave none.
+#define INSN_EXITS (1u << EXIT_CPUID | 1u << EXIT_RDMSR | 1u << EXIT_WRMSR | 1u << EXIT_HYPERCALL \
+    | 1u << EXIT_HLT | 1u << EXIT_CR | 1u << EXIT_DR | 1u << EXIT_XSETBV | 1u << EXIT_PAUSE \
+    | 1u << EXIT_WBINVD | 1u << EXIT_IO)
+
+bool exit_dispatch(struct vcpu *v, struct exit_record *e) {
+    if ((INSN_EXITS >> e->kind & 1) != 0 && e->length == 0) {
+        e->length = vcpu_insn_length_fast(v);
+        if (e->length == 0 && (e->length = length_of(v, e)) == 0) {
+            return true; // fault injected, or crashed
+        }
+    }
+    bool handled = handlers[e->kind](v, e);
+    if (handled && e->length != 0) {
+        vcpu_skip(v, e->length);
+    }
+    return handled;
+}

@@ -1,0 +1,324 @@
+// CPUID and MSR exits answered from the tables that Python compiled.
+//
+// Both tables are sorted; a bucket array makes the hot lookup a handful of
+// instructions and falls back to a search on a collision.
+#include "cpu/err.h"
+#include "cpu/insn.h"
+#include "cpu/string.h"
+#include "virt/guest.h"
+
+enum {
+    CPUID_ECX_OSXSAVE = 1 << 27,
+    CR4_OSXSAVE = 1 << 18,
+    MSR_TSC = 0x10, MSR_APIC_BASE = 0x1B, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP = 0x175,
+    MSR_SYSENTER_EIP = 0x176, MSR_PAT = 0x277, MSR_EFER = 0xC0000080u, MSR_STAR = 0xC0000081u,
+    MSR_LSTAR = 0xC0000082u, MSR_CSTAR = 0xC0000083u, MSR_FMASK = 0xC0000084u, MSR_FS_BASE = 0xC0000100u,
+    MSR_GS_BASE = 0xC0000101u, MSR_KERNEL_GS_BASE = 0xC0000102u, MSR_TSC_AUX = 0xC0000103u,
+    EFER_KNOWN = 0xD01, // SCE, LME, LMA, NXE
+    EFER_FFXSR = 1 << 14,
+    CR0_PG_BIT = 31,
+    EFER_LME = 1 << 8,
+    EFER_LMA = 1 << 10,
+};
+
+static uint32_t cpuid_hash(uint32_t leaf) {
+    return (leaf ^ leaf >> 25) % CPUID_BUCKETS;
+}
+
+static uint32_t msr_hash(uint32_t index) {
+    return (index ^ index >> 25) % MSR_BUCKETS;
+}
+
+int guest_set_cpuid(struct guest *g, const struct cpuid_entry *entries, uint32_t count) {
+    if (count > CPUID_ENTRIES) {
+        return -ENOSPC;
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        const struct cpuid_entry *a = &entries[i - 1], *b = &entries[i];
+        if (b->leaf < a->leaf || (b->leaf == a->leaf && b->subleaf <= a->subleaf)) {
+            return -EINVAL;
+        }
+    }
+    memcpy(g->cpuid, entries, count * sizeof(*entries));
+    memset(g->cpuid_bucket, 0, sizeof(g->cpuid_bucket));
+    g->cpuid_count = count;
+    for (uint32_t i = count; i-- > 0;) {
+        struct cpuid_entry *e = &g->cpuid[i];
+        // What the machine says does not change: merge it in now, once.
+        struct cpuid_regs r = cpuid(e->leaf, e->subleaf);
+        e->fixed[0] |= r.eax & e->mask[0];
+        e->fixed[1] |= r.ebx & e->mask[1];
+        e->fixed[2] |= r.ecx & e->mask[2];
+        e->fixed[3] |= r.edx & e->mask[3];
+        g->cpuid_bucket[cpuid_hash(e->leaf)] = (uint8_t)(i + 1);
+    }
+    return 0;
+}
+
+int guest_set_msrs(struct guest *g, const struct msr_entry *entries, uint32_t count) {
+    if (count > MSR_ENTRIES) {
+        return -ENOSPC;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (entries[i].count == 0 || entries[i].index + (entries[i].count - 1) < entries[i].index
+            || (i > 0 && entries[i].index < entries[i - 1].index + entries[i - 1].count)) {
+            return -EINVAL;
+        }
+    }
+    memcpy(g->msrs, entries, count * sizeof(*entries));
+    memset(g->msr_bucket, 0, sizeof(g->msr_bucket));
+    g->msr_count = count;
+    for (uint32_t i = count; i-- > 0;) {
+        g->msr_bucket[msr_hash(g->msrs[i].index)] = (uint8_t)(i + 1);
+    }
+    return 0;
+}
+
+static const struct cpuid_entry *find_cpuid(const struct guest *g, uint32_t leaf, uint32_t subleaf) {
+    uint32_t i = g->cpuid_bucket[cpuid_hash(leaf)];
+    if (i == 0) {
+        return NULL;
+    }
+    const struct cpuid_entry *e = &g->cpuid[i - 1];
+    const struct cpuid_entry *end = &g->cpuid[g->cpuid_count];
+    for (; e < end && e->leaf <= leaf; e++) {
+        if (e->leaf == leaf && (e->subleaf == subleaf || (e->flags & CPUID_ANY_SUBLEAF) != 0)) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+// The XSAVE area that the features in xcr0 need (CPUID 0xD, standard format).
+static uint32_t xsave_size(uint64_t xcr0) {
+    uint32_t size = 576; // legacy region and header
+    for (uint32_t i = 2; i < 63; i++) {
+        if ((xcr0 >> i & 1) != 0) {
+            struct cpuid_regs r = cpuid(0xD, i);
+            size = r.ebx + r.eax > size ? r.ebx + r.eax : size;
+        }
+    }
+    return size;
+}
+
+static void cpuid_dynamic(struct vcpu *v, const struct cpuid_entry *e) {
+    if ((e->flags & CPUID_OSXSAVE) != 0) {
+        v->gpr[GPR_RCX] &= ~(uint64_t)CPUID_ECX_OSXSAVE;
+        if ((virt->reg_get(v, REG_CR4) & CR4_OSXSAVE) != 0) {
+            v->gpr[GPR_RCX] |= CPUID_ECX_OSXSAVE;
+        }
+    }
+    if ((e->flags & CPUID_XSAVE_SIZE) != 0) {
+        v->gpr[GPR_RBX] = xsave_size(xgetbv(0));
+    }
+    if ((e->flags & CPUID_APIC_ID) != 0) {
+        if (e->leaf == 1) {
+            v->gpr[GPR_RBX] = (v->gpr[GPR_RBX] & 0x00FFFFFF) | (uint32_t)v->index << 24;
+        } else {
+            v->gpr[GPR_RDX] = v->index;
+        }
+    }
+}
+
+bool policy_cpuid(struct vcpu *v, struct exit_record *x) {
+    (void)x;
+    const struct cpuid_entry *e = find_cpuid(v->guest, (uint32_t)v->gpr[GPR_RAX], (uint32_t)v->gpr[GPR_RCX]);
+    if (e == NULL) { // a leaf we do not show reads zero
+        v->gpr[GPR_RAX] = v->gpr[GPR_RBX] = v->gpr[GPR_RCX] = v->gpr[GPR_RDX] = 0;
+        return true;
+    }
+    v->gpr[GPR_RAX] = e->fixed[0];
+    v->gpr[GPR_RBX] = e->fixed[1];
+    v->gpr[GPR_RCX] = e->fixed[2];
+    v->gpr[GPR_RDX] = e->fixed[3];
+    if ((e->flags & ~CPUID_ANY_SUBLEAF) != 0) {
+        cpuid_dynamic(v, e);
+    }
+    return true;
+}
+
+// ---- MSRs ----
+
+static struct msr_entry *find_msr(struct guest *g, uint32_t index) {
+    uint32_t i = g->msr_bucket[msr_hash(index)];
+    if (i != 0 && g->msrs[i - 1].index == index) {
+        return &g->msrs[i - 1];
+    }
+    uint32_t low = 0, high = g->msr_count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        struct msr_entry *e = &g->msrs[middle];
+        if (index - e->index < e->count) {
+            return e;
+        }
+        if (e->index < index) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return NULL;
+}
+
+static void fault(struct vcpu *v, struct exit_record *x) {
+    x->length = 0; // the instruction did not complete: RIP stays
+    vcpu_inject_exception(v, EXC_GP, true, 0);
+}
+
+// MSRs whose value is CPU state behind the seam.
+static int core_register(uint32_t index) {
+    switch (index) {
+        case MSR_SYSENTER_CS: return REG_SYSENTER_CS;
+        case MSR_SYSENTER_ESP: return REG_SYSENTER_ESP;
+        case MSR_SYSENTER_EIP: return REG_SYSENTER_EIP;
+        case MSR_PAT: return REG_PAT;
+        case MSR_EFER: return REG_EFER;
+        case MSR_STAR: return REG_STAR;
+        case MSR_LSTAR: return REG_LSTAR;
+        case MSR_CSTAR: return REG_CSTAR;
+        case MSR_FMASK: return REG_FMASK;
+        case MSR_KERNEL_GS_BASE: return REG_KERNEL_GS_BASE;
+        default: return -1;
+    }
+}
+
+static bool core_read(struct vcpu *v, uint32_t index, uint64_t *value) {
+    struct segment s;
+    switch (index) {
+        case MSR_TSC:
+            *value = rdtsc() + v->tsc_offset;
+            return true;
+        case MSR_FS_BASE:
+        case MSR_GS_BASE:
+            virt->seg_get(v, index == MSR_FS_BASE ? SEG_FS : SEG_GS, &s);
+            *value = s.base;
+            return true;
+        case MSR_TSC_AUX:
+            *value = v->tsc_aux;
+            return true;
+        default: {
+            int reg = core_register(index);
+            if (reg < 0) {
+                return false;
+            }
+            *value = virt->reg_get(v, (enum vreg)reg);
+            return true;
+        }
+    }
+}
+
+static bool canonical(uint64_t address) {
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+static bool pat_valid(uint64_t value) {
+    for (int i = 0; i < 8; i++) {
+        uint64_t type = value >> (8 * i) & 0xFF;
+        if (type > 7 || type == 2 || type == 3) { // SDM 3A 11.12.2
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool efer_write(struct vcpu *v, uint64_t value) {
+    uint64_t old = virt->reg_get(v, REG_EFER);
+    if ((value & ~(uint64_t)(EFER_KNOWN | EFER_FFXSR)) != 0) {
+        return false;
+    }
+    bool paging = (virt->reg_get(v, REG_CR0) >> CR0_PG_BIT & 1) != 0;
+    if (paging && ((old ^ value) & EFER_LME) != 0) {
+        return false; // APM 2 14.6.1: LME changes only while paging is off
+    }
+    value = (value & ~(uint64_t)EFER_LMA) | (old & EFER_LMA); // read-only to software
+    return virt->reg_set(v, REG_EFER, value) == 0;
+}
+
+static bool core_write(struct vcpu *v, uint32_t index, uint64_t value) {
+    struct segment s;
+    switch (index) {
+        case MSR_TSC:
+            v->tsc_offset = value - rdtsc();
+            virt->set_tsc_offset(v, v->tsc_offset);
+            return true;
+        case MSR_EFER:
+            return efer_write(v, value);
+        case MSR_PAT:
+            return pat_valid(value) && virt->reg_set(v, REG_PAT, value) == 0;
+        case MSR_FS_BASE:
+        case MSR_GS_BASE:
+            if (!canonical(value)) {
+                return false;
+            }
+            virt->seg_get(v, index == MSR_FS_BASE ? SEG_FS : SEG_GS, &s);
+            s.base = value;
+            return virt->seg_set(v, index == MSR_FS_BASE ? SEG_FS : SEG_GS, &s) == 0;
+        case MSR_TSC_AUX:
+            if (value >> 32 != 0) {
+                return false;
+            }
+            v->tsc_aux = value;
+            wrmsr(MSR_TSC_AUX, value);
+            return true;
+        default: {
+            int reg = core_register(index);
+            bool address = index == MSR_LSTAR || index == MSR_CSTAR || index == MSR_KERNEL_GS_BASE
+                || index == MSR_SYSENTER_ESP || index == MSR_SYSENTER_EIP;
+            if (reg < 0 || (address && !canonical(value))) {
+                return false;
+            }
+            return virt->reg_set(v, (enum vreg)reg, value) == 0;
+        }
+    }
+}
+
+bool policy_rdmsr(struct vcpu *v, struct exit_record *x) {
+    struct msr_entry *e = find_msr(v->guest, (uint32_t)v->gpr[GPR_RCX]);
+    uint64_t value = 0;
+    switch (e != NULL ? e->read : (uint32_t)MSR_FAULT) {
+        case MSR_FIXED:
+        case MSR_STORED:
+            value = e->value;
+            break;
+        case MSR_IGNORE:
+            break;
+        case MSR_CORE:
+        case MSR_NATIVE:
+            if (core_read(v, (uint32_t)v->gpr[GPR_RCX], &value)) {
+                break;
+            }
+            // fall through
+        default:
+            fault(v, x);
+            return true;
+    }
+    v->gpr[GPR_RAX] = (uint32_t)value;
+    v->gpr[GPR_RDX] = value >> 32;
+    return true;
+}
+
+bool policy_wrmsr(struct vcpu *v, struct exit_record *x) {
+    struct msr_entry *e = find_msr(v->guest, (uint32_t)v->gpr[GPR_RCX]);
+    uint64_t value = (uint32_t)v->gpr[GPR_RAX] | v->gpr[GPR_RDX] << 32;
+    switch (e != NULL ? e->write : (uint32_t)MSR_FAULT) {
+        case MSR_STORED:
+            if (((value ^ e->value) & ~e->write_mask) != 0) {
+                break;
+            }
+            e->value = value;
+            return true;
+        case MSR_IGNORE:
+        case MSR_FIXED:
+            return true;
+        case MSR_CORE:
+        case MSR_NATIVE:
+            if (core_write(v, (uint32_t)v->gpr[GPR_RCX], value)) {
+                return true;
+            }
+            break;
+        default:
+            break;
+    }
+    fault(v, x);
+    return true;
+}

@@ -1,0 +1,282 @@
+// The run loop, halting, parking, and guests in slices on the control CPU.
+//
+// Who may touch a vCPU: `parked` is 0 while its CPU has (or may take) it, 1 while
+// the control CPU may. The CPU clears it and then looks at REQ_PARK once more; the
+// control CPU sets REQ_PARK and then looks at `parked`: with both sequentially
+// consistent one of the two sees the other.
+#include "virt/run.h"
+
+#include "cpu/err.h"
+#include "cpu/insn.h"
+#include "cpu/percpu.h"
+#include "cpu/smp.h"
+#include "virt/guest.h"
+#include "virt/x86.h"
+
+enum {
+    PARK_TIMEOUT_MS = 1000,
+    SLICE_US = 4000, // on the control CPU, while Python has nothing to do
+};
+
+static uint64_t slice_end; // host TSC; control CPU only
+static uint32_t slice_next; // round robin over guests that share the control CPU
+
+static void timer_irq(void) {
+    struct cpu *cpu = this_cpu();
+    cpu->timer_deadline = 0;
+    if (cpu->loaded != NULL) {
+        __atomic_or_fetch(&cpu->loaded->requests, REQ_TIMER, __ATOMIC_SEQ_CST);
+    }
+}
+
+static void kick_irq(void) {
+    this_cpu()->kicks++;
+}
+
+void run_init(void) {
+    irq_set_handler(VECTOR_TIMER, timer_irq);
+    irq_set_handler(VECTOR_KICK, kick_irq);
+}
+
+static void clear(struct vcpu *v, uint32_t bits) {
+    __atomic_and_fetch(&v->requests, ~bits, __ATOMIC_SEQ_CST);
+}
+
+static bool on_control(const struct vcpu *v) {
+    return v->cpu == CPU_CONTROL;
+}
+
+// ---- Requests: everything that is not the hot path ----
+
+static void update_timers(struct vcpu *v) {
+    struct guest *g = v->guest;
+    clear(v, REQ_TIMER);
+    if (v->index == 0) {
+        uint64_t next = platform_update(&g->platform, &g->console, guest_tsc(g));
+        v->timer_next = next == UINT64_MAX ? UINT64_MAX : next + g->tsc_start;
+        if (platform_irq_pending(&g->platform)) {
+            __atomic_or_fetch(&v->requests, REQ_IRQ, __ATOMIC_SEQ_CST);
+        }
+    }
+    uint64_t deadline = v->timer_next;
+    if (on_control(v) && slice_end < deadline) {
+        deadline = slice_end;
+    }
+    timer_arm(deadline == UINT64_MAX ? 0 : deadline);
+}
+
+// Gives the guest its interrupt now, or asks for the window.
+static void offer_interrupt(struct vcpu *v) {
+    clear(v, REQ_IRQ);
+    if (v->index != 0 || !platform_irq_pending(&v->guest->platform)) {
+        return;
+    }
+    if (v->state == VCPU_HALTED) {
+        if ((virt->reg_get(v, REG_RFLAGS) & RFLAGS_IF) == 0) {
+            return; // HLT with interrupts off: only an NMI would wake it
+        }
+        v->state = VCPU_RUNNABLE;
+    }
+    if ((v->requests & REQ_INJECT) == 0 && virt->can_interrupt(v)) {
+        uint8_t vector = platform_irq_ack(&v->guest->platform);
+        virt->inject(v, vector | EVENT_VALID | EVENT_EXTERNAL << EVENT_TYPE_SHIFT, 0);
+        if (!platform_irq_pending(&v->guest->platform)) {
+            return;
+        }
+    }
+    if (!v->window_open_wanted) {
+        v->window_open_wanted = true;
+        virt->window(v, true);
+    }
+}
+
+// False: leave the run loop.
+static bool serve_requests(struct vcpu *v) {
+    uint32_t requests = v->requests;
+    if ((requests & (REQ_PARK | REQ_STOP)) != 0) {
+        return false;
+    }
+    if ((requests & REQ_TIMER) != 0) {
+        if (on_control(v) && rdtsc() >= slice_end) {
+            return false;
+        }
+        update_timers(v);
+    }
+    if ((requests & REQ_INJECT) != 0) {
+        clear(v, REQ_INJECT);
+        virt->inject(v, v->event, v->event_error);
+        v->event = 0;
+    }
+    if ((v->requests & REQ_IRQ) != 0) {
+        offer_interrupt(v);
+    }
+    return true;
+}
+
+// HLT on a CPU of its own: sleep until a request; then see whether it woke.
+static bool wait_halted(struct vcpu *v) {
+    while (v->state == VCPU_HALTED) {
+        irq_disable();
+        if (v->requests == 0) {
+            if (on_control(v)) {
+                irq_enable();
+                return false; // the control CPU has other things to do
+            }
+            cpu_sleep();
+        }
+        irq_enable();
+        if (v->requests != 0 && !serve_requests(v)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void vcpu_run(struct vcpu *v) {
+    struct exit_record e;
+    update_timers(v);
+    while (v->state == VCPU_RUNNABLE || v->state == VCPU_HALTED) {
+        if (__builtin_expect(v->state == VCPU_HALTED, 0) && !wait_halted(v)) {
+            return;
+        }
+        if (__builtin_expect(v->requests != 0, 0) && !serve_requests(v)) {
+            return;
+        }
+        virt->enter(v, &e);
+        v->exits[e.kind]++;
+        if (__builtin_expect(!exit_dispatch(v, &e), 0)) {
+            // A message to Python: only this vCPU waits.
+            v->exit = e;
+            v->state = VCPU_WAITING;
+            guest_notify(v->guest, GUEST_EVENT_MESSAGE);
+            return;
+        }
+        if (e.kind == EXIT_INTERRUPT && on_control(v) && this_cpu()->timer_deadline != 0) {
+            return; // not the timer: a device of the monitor has something for Python
+        }
+    }
+}
+
+// ---- A CPU that belongs to a guest ----
+
+static bool may_run(const struct vcpu *v) {
+    return (v->state == VCPU_RUNNABLE || v->state == VCPU_HALTED) && (v->requests & (REQ_PARK | REQ_STOP)) == 0;
+}
+
+static void set_parked(struct vcpu *v, uint32_t value) {
+    __atomic_store_n(&v->parked, value, __ATOMIC_SEQ_CST);
+}
+
+void cpu_main(void) {
+    struct cpu *cpu = this_cpu();
+    for (;;) {
+        irq_disable();
+        struct vcpu *v = __atomic_load_n(&cpu->vcpu, __ATOMIC_ACQUIRE);
+        cpu->state = v != NULL ? CPU_GUEST : CPU_IDLE;
+        if (v == NULL || !may_run(v)) {
+            cpu_sleep();
+            irq_enable();
+            continue;
+        }
+        irq_enable();
+        set_parked(v, 0);
+        if (may_run(v)) {
+            if (vcpu_load(v) == 0) {
+                vcpu_run(v);
+                timer_arm(0);
+                vcpu_put(v);
+            } else {
+                v->state = VCPU_CRASHED;
+                v->guest->end_reason = END_CRASH;
+                v->guest->state = GUEST_CRASHED;
+                guest_notify(v->guest, GUEST_EVENT_STATE);
+            }
+        }
+        set_parked(v, 1);
+    }
+}
+
+// ---- The control CPU ----
+
+int vcpu_park(struct vcpu *v) {
+    __atomic_or_fetch(&v->requests, REQ_PARK, __ATOMIC_SEQ_CST);
+    if (on_control(v)) {
+        v->parked = 1; // Python runs, so v does not
+        return 0;
+    }
+    cpu_kick(&cpus[v->cpu]);
+    uint64_t limit = rdtsc() + ns_to_tsc(UINT64_C(1000000) * PARK_TIMEOUT_MS);
+    while (__atomic_load_n(&v->parked, __ATOMIC_SEQ_CST) == 0) {
+        if (rdtsc() > limit) {
+            return -ETIMEDOUT;
+        }
+        cpu_pause();
+    }
+    return 0;
+}
+
+void vcpu_unpark(struct vcpu *v) {
+    clear(v, REQ_PARK);
+    if (!on_control(v)) {
+        cpu_kick(&cpus[v->cpu]);
+    }
+}
+
+// The next vCPU that shares the control CPU and has something to do now.
+static struct vcpu *next_slice(uint64_t now, uint64_t *wake) {
+    for (uint32_t i = 0; i < GUEST_MAX * GUEST_VCPUS; i++) {
+        uint32_t slot = (slice_next + i) % (GUEST_MAX * GUEST_VCPUS);
+        struct guest *g = &guests[slot / GUEST_VCPUS];
+        uint32_t index = slot % GUEST_VCPUS;
+        if (g->state != GUEST_RUNNING || index >= g->vcpu_count || !on_control(g->vcpus[index])
+            || !may_run(g->vcpus[index])) {
+            continue;
+        }
+        struct vcpu *v = g->vcpus[index];
+        if (v->state == VCPU_HALTED && v->requests == 0 && v->timer_next > now) {
+            *wake = v->timer_next < *wake ? v->timer_next : *wake;
+            continue;
+        }
+        slice_next = slot + 1;
+        return v;
+    }
+    return NULL;
+}
+
+static bool something_for_python(void) {
+    for (uint32_t i = 0; i < GUEST_MAX; i++) {
+        if (guests[i].events != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool control_poll(void) {
+    uint64_t wake = UINT64_MAX;
+    uint64_t now = rdtsc();
+    struct vcpu *v = cpus[CPU_CONTROL].virt_on ? next_slice(now, &wake) : NULL;
+    if (v != NULL && vcpu_load(v) == 0) {
+        v->parked = 0;
+        slice_end = now + ns_to_tsc(UINT64_C(1000) * SLICE_US);
+        vcpu_run(v);
+        timer_arm(0);
+        vcpu_put(v);
+        v->parked = 1;
+    }
+    return something_for_python();
+}
+
+void control_idle(void) {
+    irq_disable();
+    uint64_t wake = UINT64_MAX;
+    bool work = something_for_python() || next_slice(rdtsc(), &wake) != NULL;
+    if (!work) {
+        timer_arm(wake == UINT64_MAX ? 0 : wake);
+        cpu_sleep();
+        irq_enable();
+        timer_arm(0);
+        return;
+    }
+    irq_enable();
+}
