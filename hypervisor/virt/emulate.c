@@ -181,7 +181,7 @@ static bool cr_write(struct vcpu *v, struct exit_record *e, uint8_t number, uint
         return exit_inject(v, e, EXC_UD, false, 0);
     }
     // The back end knows which bits may be set and what follows from a change.
-    if (virt->cr_write(v, number, value) != 0) {
+    if (virt->reg_set(v, cr_regs[number], value) != 0) {
         return exit_inject(v, e, EXC_GP, true, 0);
     }
     return true;

@@ -217,10 +217,9 @@ struct vcpu_ops {
 
     // Valid on the owning CPU while v is loaded.
     uint64_t (*reg_get)(struct vcpu *v, enum vreg reg);
-    int (*reg_set)(struct vcpu *v, enum vreg reg, uint64_t value); // -EINVAL, -EIO
-    // MOV to CR0, CR3 or CR4 by the guest, after an exit: checks the value as the CPU
-    // would, does what follows (EFER.LMA, PDPTEs). -EINVAL: #GP.
-    int (*cr_write)(struct vcpu *v, uint8_t number, uint64_t value);
+    // -EINVAL for a value that a MOV by the guest would take #GP for; -EIO. Does what
+    // follows from a change (EFER.LMA, IA-32e mode).
+    int (*reg_set)(struct vcpu *v, enum vreg reg, uint64_t value);
     void (*seg_get)(struct vcpu *v, enum vseg seg, struct segment *s);
     int (*seg_set)(struct vcpu *v, enum vseg seg, const struct segment *s);
     // On the path of every exit whose length the CPU does not give: a handful of
