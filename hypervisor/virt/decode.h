@@ -1,24 +1,27 @@
 // Guest page walks, instruction lengths and operands.
 //
 // No length is ever assumed: it comes from the CPU, or from this cache, keyed by
-// (linear RIP, CR3, mode, generation of the nested tables), whose entry keeps
+// (linear RIP, CR3 and mode, generation of the nested tables), whose entry keeps
 // pointers to the guest page-table entries and code bytes it was decoded from and
 // compares their present values on every hit (design 4).
 #ifndef VIPERVISOR_VIRT_DECODE_H
 #define VIPERVISOR_VIRT_DECODE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "virt/guest.h"
 #include "virt/vcpu.h"
 
-struct guest;
-
-// A guest page fault to inject when a walk fails.
+// Why a walk or a fetch failed: a page fault to inject, unless one of the flags
+// says otherwise.
 struct walk_fault {
     uint32_t error; // #PF error code (SDM 3A 4.7)
     uint64_t address;
-    bool hole; // the tables or the page lie where no guest RAM is
+    bool hole; // the tables or the code lie at guest-physical `hole_gpa`, where no RAM is
+    bool non_canonical; // #GP (or #SS), not #PF
+    uint64_t hole_gpa;
 };
 
 // What a walk needs to know of the CPU's mode; filled from a vCPU by walk_context.
@@ -30,12 +33,20 @@ struct walk_context {
 };
 void walk_context(struct vcpu *v, struct walk_context *c);
 
-// All paging modes: off, 32-bit, PAE, 4 and 5 levels. access: ACCESS_*. Sets A/D
-// bits when `set_ad`. `levels` (optional, 5 entries) receives where each entry
-// lies and its value. Returns 0 and *gpa, or -EFAULT and *fault.
-struct walk_level { uint64_t gpa, value; };
+// All paging modes: off, 32-bit, PAE, 4 and 5 levels. access: ACCESS_*, where
+// ACCESS_USER makes it a user access whatever c->cpl is. Sets A/D bits when `set_ad`.
+// `levels` (optional, WALK_LEVELS entries) receives where each table entry lies and
+// its value, root first. Returns 0 and *gpa; -EFAULT and *fault; -EAGAIN when other
+// CPUs changed the tables again and again: enter the guest again.
+// Protection keys are not looked at: PKRU is live state that no walk may assume.
+#define WALK_LEVELS 5
+struct walk_level {
+    uint64_t gpa, value;
+};
 int guest_walk(const struct walk_context *c, uint64_t gva, uint32_t access, bool set_ad,
     uint64_t *gpa, struct walk_fault *fault, struct walk_level *levels, int *level_count);
+// Bytes of one table entry in this mode: 4 (32-bit paging) or 8.
+uint32_t walk_entry_size(const struct walk_context *c);
 
 enum insn_class {
     INSN_OTHER, // length known, nothing to emulate
@@ -43,36 +54,131 @@ enum insn_class {
     INSN_MOV_STORE, // memory <- reg or immediate
     INSN_MOV_CR, INSN_MOV_DR, INSN_LMSW, INSN_CLTS, INSN_SMSW,
     INSN_STRING_IO, // INS, OUTS
-    INSN_MODIFY, // read-modify-write, compare and the rest (issue 2)
+    INSN_MODIFY, // any other instruction that reads or writes memory
 };
+
+// `base` and `index` of a memory operand: enum gpr or one of these.
+#define INSN_RIP 16 // the address of the next instruction
+#define INSN_NO_REG 255
 
 struct insn {
     uint8_t length;
     uint8_t class; // enum insn_class
-    uint8_t size; // memory operand in bytes
+    uint8_t size; // memory operand in bytes; 0: none
     uint8_t reg; // register operand, enum gpr; CR/DR forms: the general register
-    uint8_t reg_size; // bytes written in the register (4 zero-extends)
+    uint8_t reg_size; // bytes of it; 4 zero-extends; 0: no register operand
     uint8_t special; // CR/DR number
-    bool high_byte; // AH, CH, DH, BH
-    bool sign_extend, zero_extend, write, has_immediate;
+    bool high_byte; // AH, CH, DH, BH: reg is RAX, RCX, RDX, RBX
+    bool sign_extend, zero_extend; // MOVSX and MOVSXD, MOVZX
+    bool read, write; // of memory; CR/DR forms: write means to the CR or DR
+    bool has_immediate;
     bool rep;
     uint8_t address_size; // 2, 4, 8
     uint8_t segment; // enum vseg of the memory operand
+    uint8_t base, index, scale; // memory operand: segment:[base + index * scale + displacement]
     uint16_t mnemonic; // Zydis', for messages
-    uint64_t immediate;
+    uint64_t immediate; // sign-extended to 64 bits
+    int64_t displacement;
+};
+
+// Code sizes that the decoder knows. Real mode decodes as INSN_LEGACY_16.
+enum insn_mode { INSN_LEGACY_16, INSN_LEGACY_32, INSN_COMPAT_16, INSN_COMPAT_32, INSN_LONG_64 };
+
+// decode.c: 0; -EINVAL no instruction; -ERANGE when `size` bytes are too few.
+int insn_decode(enum insn_mode mode, const uint8_t *bytes, size_t size, struct insn *insn);
+// Offset of the memory operand in its segment, from the vCPU's registers as they are
+// before the instruction.
+uint64_t insn_offset(struct vcpu *v, const struct insn *insn);
+
+#define INSN_SLOTS 128 // in sets of two; holds a Linux boot (22-70 places per exit kind)
+#define INSN_FAST_LEVELS 4
+#define INSN_LENGTH_MAX 15
+
+// Counts since the vCPU was made, for tests and hv.cost().
+struct insn_stats {
+    uint64_t hits, misses;
+    uint64_t stale; // misses whose entry did not match memory any more
+};
+
+struct insn_entry_at {
+    const void *at; // a guest page-table entry, in the read-only view
+    uint64_t value;
+};
+
+// What the fast path compares, two cache lines.
+struct insn_slot {
+    uint64_t linear, space; // struct fetch_state
+    uint64_t generation; // of the nested tables; INSN_EMPTY: nothing here
+    const uint8_t *code; // eight bytes of one page that hold the instruction
+    uint64_t bytes, mask;
+    uint8_t length; // 0: the fast path cannot decide
+    uint8_t levels;
+    uint8_t unused[14];
+    struct insn_entry_at entry[INSN_FAST_LEVELS];
+};
+_Static_assert(sizeof(struct insn_slot) == 128, "two cache lines, indexed by a shift");
+#define INSN_EMPTY UINT64_MAX
+
+struct insn_detail;
+struct insn_cache {
+    struct insn_stats stats;
+    uint64_t zero; // fast-path entries of absent levels point here
+    struct insn_detail *details; // one a slot
+    // Aligned so that one bit of a slot's address tells the two of a set apart.
+    struct insn_slot slots[INSN_SLOTS] __attribute__((aligned(2 * sizeof(struct insn_slot))));
 };
 
 struct insn_cache *insn_cache_create(void); // NULL: no memory
 void insn_cache_free(struct insn_cache *cache);
 
-// The instruction at the vCPU's CS:RIP. 0; -EFAULT when it cannot be fetched
-// (*fault says why); -EINVAL when the bytes are no instruction.
+// The instruction at the vCPU's CS:RIP, valid until the next call. 0; -EFAULT when it
+// cannot be fetched (*fault says why); -EINVAL when the bytes are no instruction;
+// -EAGAIN as guest_walk.
 int vcpu_insn(struct vcpu *v, const struct insn **insn, struct walk_fault *fault);
 // Bytes at CS:RIP for messages: count copied, up to 15.
 int vcpu_insn_bytes(struct vcpu *v, uint8_t *bytes);
+struct insn_stats vcpu_insn_stats(const struct vcpu *v);
 
-// Hits and misses since boot, for tests and hv.cost().
-struct insn_stats { uint64_t hits, misses, stale; };
-extern struct insn_stats insn_stats[];
+// Guest code at any alignment.
+typedef uint64_t insn_window __attribute__((aligned(1), may_alias));
+typedef uint64_t insn_entry __attribute__((may_alias));
+
+static inline uint32_t insn_slot_index(uint64_t linear) {
+    // Fibonacci hashing (2^32 / golden ratio) spreads neighbours and strides alike;
+    // the top seven bits number the slot.
+    return ((uint32_t)linear * UINT32_C(0x9E3779B1)) >> 25;
+}
+_Static_assert(INSN_SLOTS == 1 << (32 - 25), "the hash yields a slot number");
+
+// The length alone, for exits that need no operands: 0 means ask vcpu_insn, which
+// deals with all that is rare (long and page-crossing instructions, 32-bit paging,
+// another CR3 with the same mapping, a miss).
+static inline uint32_t vcpu_insn_length_fast(struct vcpu *v) {
+    struct fetch_state f = virt->fetch_state(v);
+    struct insn_cache *cache = v->insns;
+    const struct insn_slot *s = &cache->slots[insn_slot_index(f.linear)];
+    if (s->linear != f.linear) {
+        s = (const struct insn_slot *)((uintptr_t)s ^ sizeof(*s));
+        if (s->linear != f.linear) {
+            return 0;
+        }
+    }
+    if (s->space != f.space || s->generation != v->guest->nested_generation) {
+        return 0;
+    }
+    const struct insn_entry_at *e = s->entry;
+    if (e[0].value != *(const volatile insn_entry *)e[0].at || e[1].value != *(const volatile insn_entry *)e[1].at
+        || e[2].value != *(const volatile insn_entry *)e[2].at) {
+        return 0;
+    }
+    if (s->levels > 3 && e[3].value != *(const volatile insn_entry *)e[3].at) {
+        return 0;
+    }
+    if ((s->bytes ^ *(const volatile insn_window *)s->code) & s->mask) {
+        return 0;
+    }
+    cache->stats.hits++;
+    return s->length;
+}
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "virt/vcpu.h"
 
+// R, R|X and R|W|X have leaves of their own; R|W gets the latter.
 enum { NESTED_R = 1, NESTED_W = 2, NESTED_X = 4, NESTED_UC = 8 };
 
 uint64_t nested_create(const struct nested_format *f); // root, host-physical; 0: no memory

@@ -49,6 +49,7 @@ struct segment {
 #define SEG_ATTR_L (UINT32_C(1) << 13)
 #define SEG_ATTR_DB (UINT32_C(1) << 14)
 #define SEG_ATTR_G (UINT32_C(1) << 15)
+#define SEG_ATTR_DPL_SHIFT 5 // two bits
 
 // An event to inject: vector | type << 8 | VALID, and its error code.
 enum { EVENT_EXTERNAL = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFTWARE = 4 };
@@ -182,7 +183,7 @@ struct nested_format {
     uint64_t leaf_rwx, leaf_rx, leaf_r; // leaf RAM, write-back
     uint64_t leaf_large; // added to 2 MiB and 1 GiB leaves
     uint64_t leaf_uncached; // instead of the bits of memory_type: device memory
-    uint64_t memory_type; // mask of a leaf's type bits (EPT 5:3 and IPAT; NPT PWT, PCD, PAT)
+    uint64_t memory_type; // mask of a leaf's type bits (EPT 5:3 and IPAT; NPT PWT, PCD)
     uint64_t present_mask; // an entry with none of these is absent
     uint64_t writable, executable, accessed, dirty;
 };

@@ -1,0 +1,252 @@
+// From code bytes to struct insn, by Zydis: the only file that knows Zydis.
+#include "virt/decode.h"
+
+#include <Zydis/Decoder.h>
+
+#include "cpu/err.h"
+
+static void decoder_init(ZydisDecoder *decoder, enum insn_mode mode) {
+    static const struct {
+        ZydisMachineMode machine;
+        ZydisStackWidth stack;
+    } modes[] = {
+        [INSN_LEGACY_16] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
+        [INSN_LEGACY_32] = {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
+        [INSN_COMPAT_16] = {ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16},
+        [INSN_COMPAT_32] = {ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32},
+        [INSN_LONG_64] = {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
+    };
+    // Cannot fail: every pair above is one of Zydis' own.
+    (void)ZydisDecoderInit(decoder, modes[mode].machine, modes[mode].stack);
+}
+
+// enum gpr of a general register; INSN_NO_REG for any other.
+static uint8_t gpr_of(ZydisRegister reg, bool *high_byte) {
+    *high_byte = false;
+    if (reg >= ZYDIS_REGISTER_AL && reg <= ZYDIS_REGISTER_BL) {
+        return (uint8_t)(reg - ZYDIS_REGISTER_AL);
+    }
+    if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH) {
+        *high_byte = true;
+        return (uint8_t)(reg - ZYDIS_REGISTER_AH);
+    }
+    if (reg >= ZYDIS_REGISTER_SPL && reg <= ZYDIS_REGISTER_R15B) {
+        return (uint8_t)(reg - ZYDIS_REGISTER_SPL + GPR_RSP);
+    }
+    if (reg >= ZYDIS_REGISTER_AX && reg <= ZYDIS_REGISTER_R15W) {
+        return (uint8_t)(reg - ZYDIS_REGISTER_AX);
+    }
+    if (reg >= ZYDIS_REGISTER_EAX && reg <= ZYDIS_REGISTER_R15D) {
+        return (uint8_t)(reg - ZYDIS_REGISTER_EAX);
+    }
+    if (reg >= ZYDIS_REGISTER_RAX && reg <= ZYDIS_REGISTER_R15) {
+        return (uint8_t)(reg - ZYDIS_REGISTER_RAX);
+    }
+    return INSN_NO_REG;
+}
+
+static uint8_t address_register(ZydisRegister reg) {
+    if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP) {
+        return INSN_RIP;
+    }
+    bool high_byte;
+    return gpr_of(reg, &high_byte);
+}
+
+static uint8_t segment_of(ZydisRegister reg) {
+    switch (reg) {
+    case ZYDIS_REGISTER_ES:
+        return SEG_ES;
+    case ZYDIS_REGISTER_CS:
+        return SEG_CS;
+    case ZYDIS_REGISTER_SS:
+        return SEG_SS;
+    case ZYDIS_REGISTER_FS:
+        return SEG_FS;
+    case ZYDIS_REGISTER_GS:
+        return SEG_GS;
+    default:
+        return SEG_DS;
+    }
+}
+
+static void take_memory(const ZydisDecodedOperand *op, struct insn *insn) {
+    insn->size = (uint8_t)(op->size / 8);
+    insn->segment = segment_of(op->mem.segment);
+    insn->base = address_register(op->mem.base);
+    insn->index = address_register(op->mem.index);
+    insn->scale = op->mem.scale;
+    insn->displacement = op->mem.disp.has_displacement ? op->mem.disp.value : 0;
+    insn->read = op->actions & ZYDIS_OPERAND_ACTION_MASK_READ;
+    insn->write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+}
+
+static void take_register(const ZydisDecodedOperand *op, struct insn *insn) {
+    uint8_t reg = gpr_of(op->reg.value, &insn->high_byte);
+    if (reg != INSN_NO_REG) {
+        insn->reg = reg;
+        insn->reg_size = (uint8_t)(op->size / 8);
+    }
+}
+
+static void take_immediate(const ZydisDecodedOperand *op, struct insn *insn) {
+    insn->has_immediate = true;
+    insn->immediate = op->imm.value.u;
+}
+
+static bool special_number(ZydisRegister reg, struct insn *insn) {
+    if (reg >= ZYDIS_REGISTER_CR0 && reg <= ZYDIS_REGISTER_CR15) {
+        insn->class = INSN_MOV_CR;
+        insn->special = (uint8_t)(reg - ZYDIS_REGISTER_CR0);
+        return true;
+    }
+    if (reg >= ZYDIS_REGISTER_DR0 && reg <= ZYDIS_REGISTER_DR15) {
+        insn->class = INSN_MOV_DR;
+        insn->special = (uint8_t)(reg - ZYDIS_REGISTER_DR0);
+        return true;
+    }
+    return false;
+}
+
+// MOV between a general register and a control or debug register.
+static bool take_special(const ZydisDecodedOperand *ops, struct insn *insn) {
+    for (int i = 0; i < 2; i++) {
+        if (ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER && special_number(ops[i].reg.value, insn)) {
+            insn->write = i == 0;
+            take_register(&ops[1 - i], insn);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_string_io(ZydisMnemonic mnemonic) {
+    switch (mnemonic) {
+    case ZYDIS_MNEMONIC_INSB:
+    case ZYDIS_MNEMONIC_INSW:
+    case ZYDIS_MNEMONIC_INSD:
+    case ZYDIS_MNEMONIC_OUTSB:
+    case ZYDIS_MNEMONIC_OUTSW:
+    case ZYDIS_MNEMONIC_OUTSD:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool is_mov(ZydisMnemonic mnemonic) {
+    switch (mnemonic) {
+    case ZYDIS_MNEMONIC_MOV:
+    case ZYDIS_MNEMONIC_MOVZX:
+    case ZYDIS_MNEMONIC_MOVSX:
+    case ZYDIS_MNEMONIC_MOVSXD:
+    case ZYDIS_MNEMONIC_MOVNTI:
+        return true;
+    default:
+        return false;
+    }
+}
+
+// Operands into the neutral form, and what class that makes it.
+static void classify(const ZydisDecodedInstruction *i, const ZydisDecodedOperand *ops, struct insn *insn) {
+    if (i->mnemonic == ZYDIS_MNEMONIC_CLTS) {
+        insn->class = INSN_CLTS;
+        return;
+    }
+    if (i->mnemonic == ZYDIS_MNEMONIC_MOV && take_special(ops, insn)) {
+        return;
+    }
+    bool memory = false;
+    for (int n = 0; n < i->operand_count; n++) {
+        const ZydisDecodedOperand *op = &ops[n];
+        if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+            // LEA and NOP address memory and touch none; of two operands (MOVS, PUSH
+            // m) the one at a visible position comes first and is kept.
+            bool touches = op->mem.type == ZYDIS_MEMOP_TYPE_MEM && op->actions;
+            if (touches && !memory) {
+                memory = true;
+                take_memory(op, insn);
+            }
+        } else if (op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) {
+            continue;
+        } else if (op->type == ZYDIS_OPERAND_TYPE_REGISTER && !insn->reg_size) {
+            take_register(op, insn);
+        } else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && !insn->has_immediate) {
+            take_immediate(op, insn);
+        }
+    }
+    if (i->mnemonic == ZYDIS_MNEMONIC_LMSW) {
+        insn->class = INSN_LMSW;
+    } else if (i->mnemonic == ZYDIS_MNEMONIC_SMSW) {
+        insn->class = INSN_SMSW;
+    } else if (is_string_io(i->mnemonic)) {
+        insn->class = INSN_STRING_IO;
+        insn->size = (uint8_t)(insn->size ? insn->size : i->operand_width / 8);
+    } else if (!memory) {
+        insn->class = INSN_OTHER;
+    } else if (is_mov(i->mnemonic) && (insn->reg_size || (insn->write && insn->has_immediate))) {
+        insn->class = insn->write ? INSN_MOV_STORE : INSN_MOV_LOAD;
+        insn->sign_extend = i->mnemonic == ZYDIS_MNEMONIC_MOVSX || i->mnemonic == ZYDIS_MNEMONIC_MOVSXD;
+        insn->zero_extend = i->mnemonic == ZYDIS_MNEMONIC_MOVZX;
+    } else {
+        insn->class = INSN_MODIFY;
+    }
+}
+
+// F2 works as F3 for INS and OUTS.
+static bool has_repeat(const ZydisDecodedInstruction *i) {
+    for (int n = 0; n < i->raw.prefix_count; n++) {
+        if (i->raw.prefixes[n].value == 0xF2 || i->raw.prefixes[n].value == 0xF3) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int insn_decode(enum insn_mode mode, const uint8_t *bytes, size_t size, struct insn *insn) {
+    ZydisDecoder decoder;
+    ZydisDecoderContext context;
+    ZydisDecodedInstruction i;
+    decoder_init(&decoder, mode);
+    ZyanStatus status = ZydisDecoderDecodeInstruction(&decoder, &context, bytes, size, &i);
+    if (!ZYAN_SUCCESS(status)) {
+        return status == ZYDIS_STATUS_NO_MORE_DATA ? -ERANGE : -EINVAL;
+    }
+    *insn = (struct insn){
+        .length = i.length,
+        .class = INSN_OTHER,
+        .mnemonic = (uint16_t)i.mnemonic,
+        .address_size = (uint8_t)(i.address_width / 8),
+        .segment = SEG_DS,
+        .base = INSN_NO_REG,
+        .index = INSN_NO_REG,
+    };
+    ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
+    status = ZydisDecoderDecodeOperands(&decoder, &context, &i, ops, i.operand_count);
+    if (!ZYAN_SUCCESS(status)) {
+        return -EINVAL;
+    }
+    classify(&i, ops, insn);
+    insn->rep = insn->class == INSN_STRING_IO && has_repeat(&i);
+    return 0;
+}
+
+uint64_t insn_offset(struct vcpu *v, const struct insn *insn) {
+    uint64_t offset = (uint64_t)insn->displacement;
+    if (insn->base == INSN_RIP) {
+        offset += v->rip + insn->length;
+    } else if (insn->base != INSN_NO_REG) {
+        offset += v->gpr[insn->base];
+    }
+    if (insn->index != INSN_NO_REG) {
+        offset += v->gpr[insn->index] * insn->scale;
+    }
+    switch (insn->address_size) {
+    case 2:
+        return (uint16_t)offset;
+    case 4:
+        return (uint32_t)offset;
+    default:
+        return offset;
+    }
+}

@@ -1,0 +1,308 @@
+// The per-vCPU cache of decoded instructions.
+//
+// An entry is good while everything that it was made from still reads the same: the
+// guest's page-table entries on the way to the code, and the code. Both are reached
+// through pointers kept from the decode, which hold as long as the nested tables do
+// (their generation is part of the key).
+#include "virt/decode.h"
+
+#include "cpu/err.h"
+#include "cpu/memory.h"
+#include "cpu/string.h"
+
+#define PAGE_OFFSET(address) ((address) & (PAGE_SIZE - 1))
+#define WINDOW 8 // bytes of code that the fast path compares
+#define CR3_ADDRESS UINT64_C(0x000FFFFFFFFFF000)
+#define PML4_SHIFT 39
+#define TABLE_INDEX_MASK 511
+
+#define EFER_LMA (UINT64_C(1) << 10)
+
+// The code of an instruction within one page, and the entries that led there.
+struct insn_part {
+    const uint8_t *code;
+    uint8_t size;
+    uint8_t levels;
+    struct insn_entry_at entry[WALK_LEVELS];
+};
+
+struct insn_detail {
+    struct insn insn;
+    uint8_t bytes[INSN_LENGTH_MAX];
+    uint8_t parts; // 2: it crosses into another page
+    uint8_t entry_size; // 4 or 8
+    struct insn_part part[2];
+};
+
+struct insn_cache_memory {
+    struct insn_cache cache;
+    struct insn_detail details[INSN_SLOTS];
+};
+#define CACHE_PAGES ((sizeof(struct insn_cache_memory) + PAGE_SIZE - 1) / PAGE_SIZE)
+
+struct insn_cache *insn_cache_create(void) {
+    struct insn_cache_memory *memory = page_alloc(CACHE_PAGES);
+    if (!memory) {
+        return NULL;
+    }
+    memory->cache.details = memory->details;
+    for (int i = 0; i < INSN_SLOTS; i++) {
+        memory->cache.slots[i].generation = INSN_EMPTY;
+    }
+    return &memory->cache;
+}
+
+void insn_cache_free(struct insn_cache *cache) {
+    if (cache) {
+        page_free(cache, CACHE_PAGES);
+    }
+}
+
+struct insn_stats vcpu_insn_stats(const struct vcpu *v) {
+    return v->insns->stats;
+}
+
+static bool entry_is(const void *at, uint32_t size, uint64_t value) {
+    if (size == 4) {
+        return __atomic_load_n((const uint32_t *)at, __ATOMIC_RELAXED) == value;
+    }
+    return __atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED) == value;
+}
+
+// Whether all that the entry was made from still reads the same.
+static bool intact(const struct insn_detail *d) {
+    const uint8_t *bytes = d->bytes;
+    for (int p = 0; p < d->parts; p++) {
+        const struct insn_part *part = &d->part[p];
+        for (int i = 0; i < part->levels; i++) {
+            if (!entry_is(part->entry[i].at, d->entry_size, part->entry[i].value)) {
+                return false;
+            }
+        }
+        if (memcmp(part->code, bytes, part->size)) {
+            return false;
+        }
+        bytes += part->size;
+    }
+    return true;
+}
+
+// A kernel's code is mapped alike under every CR3, by the same top-level entries: then
+// the entry is good under the new CR3 too, once it points at that table. 64-bit code
+// under 4-level paging only, the one mode where this happens all the time.
+static bool follow_cr3(struct vcpu *v, struct insn_slot *s, struct insn_detail *d, uint64_t space) {
+    if ((s->space | space) & FETCH_OTHER) {
+        return false;
+    }
+    const void *top[2];
+    uint64_t linear = s->linear;
+    for (int p = 0; p < d->parts; p++) {
+        uint64_t index = linear >> PML4_SHIFT & TABLE_INDEX_MASK;
+        size_t available = 0;
+        top[p] = guest_read_ptr(v->guest, (space & CR3_ADDRESS) + index * sizeof(uint64_t), &available);
+        if (!top[p] || available < sizeof(uint64_t) || !entry_is(top[p], 8, d->part[p].entry[0].value)) {
+            return false;
+        }
+        linear += d->part[p].size;
+    }
+    for (int p = 0; p < d->parts; p++) {
+        d->part[p].entry[0].at = top[p];
+    }
+    s->entry[0].at = top[0];
+    s->space = space;
+    return true;
+}
+
+// What one fetch works on.
+struct fetch {
+    struct walk_context context;
+    struct fetch_state state;
+    uint32_t access;
+    enum insn_mode mode;
+    bool set_accessed;
+    struct walk_fault *fault;
+};
+
+static enum insn_mode code_mode(const struct walk_context *c, uint32_t cs_attributes) {
+    if (c->efer & EFER_LMA) {
+        if (cs_attributes & SEG_ATTR_L) {
+            return INSN_LONG_64;
+        }
+        return cs_attributes & SEG_ATTR_DB ? INSN_COMPAT_32 : INSN_COMPAT_16;
+    }
+    return cs_attributes & SEG_ATTR_DB ? INSN_LEGACY_32 : INSN_LEGACY_16;
+}
+
+static void fetch_begin(struct vcpu *v, struct fetch *f, struct walk_fault *fault) {
+    struct segment cs;
+    virt->seg_get(v, SEG_CS, &cs);
+    walk_context(v, &f->context);
+    f->state = virt->fetch_state(v);
+    f->access = ACCESS_FETCH | (f->context.cpl == 3 ? ACCESS_USER : 0u);
+    f->mode = code_mode(&f->context, cs.attributes);
+    f->fault = fault;
+}
+
+// Translates `linear` and copies what its page holds of the next `want` bytes.
+static int fetch_part(struct fetch *f, uint64_t linear, size_t want, uint8_t *bytes, struct insn_part *part) {
+    struct guest *g = f->context.guest;
+    struct walk_level levels[WALK_LEVELS];
+    int count;
+    uint64_t gpa;
+    int result = guest_walk(&f->context, linear, f->access, f->set_accessed, &gpa, f->fault, levels, &count);
+    if (result) {
+        return result;
+    }
+    size_t available = 0;
+    part->code = guest_read_ptr(g, gpa, &available);
+    if (!part->code || !available) {
+        *f->fault = (struct walk_fault){.address = linear, .hole = true, .hole_gpa = gpa};
+        return -EFAULT;
+    }
+    size_t size = PAGE_SIZE - PAGE_OFFSET(gpa);
+    size = size < available ? size : available;
+    size = size < want ? size : want;
+    memcpy(bytes, part->code, size);
+    part->size = (uint8_t)size;
+    part->levels = (uint8_t)count;
+    for (int i = 0; i < count; i++) {
+        // The walk has just read there.
+        part->entry[i].at = guest_read_ptr(g, levels[i].gpa, &available);
+        part->entry[i].value = levels[i].value;
+    }
+    return 0;
+}
+
+static uint64_t linear_after(const struct fetch *f, uint64_t count) {
+    uint64_t linear = f->state.linear + count;
+    return f->mode == INSN_LONG_64 ? linear : (uint32_t)linear;
+}
+
+static int fetch_and_decode(struct fetch *f, struct insn_detail *d) {
+    d->entry_size = (uint8_t)walk_entry_size(&f->context);
+    d->parts = 1;
+    int result = fetch_part(f, f->state.linear, INSN_LENGTH_MAX, d->bytes, &d->part[0]);
+    if (result) {
+        return result;
+    }
+    size_t first = d->part[0].size;
+    result = insn_decode(f->mode, d->bytes, first, &d->insn);
+    if (result == -ERANGE && first < INSN_LENGTH_MAX) {
+        // It goes on in the next page: only now may that page's absence matter.
+        d->parts = 2;
+        result = fetch_part(f, linear_after(f, first), INSN_LENGTH_MAX - first, d->bytes + first, &d->part[1]);
+        if (result) {
+            return result;
+        }
+        result = insn_decode(f->mode, d->bytes, first + d->part[1].size, &d->insn);
+    }
+    if (result) {
+        return -EINVAL;
+    }
+    if (d->parts == 2) {
+        d->part[1].size = (uint8_t)(d->insn.length - first);
+    } else {
+        d->part[0].size = d->insn.length;
+    }
+    return 0;
+}
+
+// Fills what the fast path compares, if it is one of those it can decide.
+static void fill_slot(struct insn_cache *cache, struct insn_slot *s, const struct insn_detail *d,
+    const struct fetch *f, uint64_t generation) {
+    const struct insn_part *part = &d->part[0];
+    *s = (struct insn_slot){
+        .linear = f->state.linear,
+        .space = f->state.space,
+        .generation = generation,
+        .levels = part->levels,
+    };
+    for (int i = 0; i < INSN_FAST_LEVELS; i++) {
+        s->entry[i].at = &cache->zero;
+    }
+    s->code = (const uint8_t *)&cache->zero;
+    bool wide = !part->levels || d->entry_size == 8;
+    if (d->parts > 1 || d->insn.length > WINDOW || part->levels > INSN_FAST_LEVELS || !wide) {
+        return;
+    }
+    for (int i = 0; i < part->levels; i++) {
+        s->entry[i] = part->entry[i];
+    }
+    // At the end of a page the window starts before the instruction.
+    uint64_t room = PAGE_SIZE - PAGE_OFFSET(s->linear);
+    unsigned before = room < WINDOW ? (unsigned)(WINDOW - room) : 0;
+    uint64_t bytes = 0, mask = 0;
+    for (unsigned i = 0; i < d->insn.length; i++) {
+        bytes |= (uint64_t)d->bytes[i] << 8 * (before + i);
+        mask |= UINT64_C(0xFF) << 8 * (before + i);
+    }
+    s->code = part->code - before;
+    s->bytes = bytes;
+    s->mask = mask;
+    s->length = d->insn.length;
+}
+
+// The slot to decode into: a free one of the set, else by turns.
+static uint32_t victim(const struct insn_cache *cache, uint32_t index, uint64_t generation) {
+    for (uint32_t way = 0; way < 2; way++) {
+        if (cache->slots[index ^ way].generation != generation) {
+            return index ^ way;
+        }
+    }
+    return index ^ (cache->stats.misses & 1);
+}
+
+int vcpu_insn(struct vcpu *v, const struct insn **insn, struct walk_fault *fault) {
+    struct insn_cache *cache = v->insns;
+    struct fetch_state state = virt->fetch_state(v);
+    uint64_t generation = v->guest->nested_generation;
+    uint32_t index = insn_slot_index(state.linear);
+    uint32_t chosen = INSN_SLOTS;
+    for (uint32_t way = 0; way < 2; way++) {
+        struct insn_slot *s = &cache->slots[index ^ way];
+        struct insn_detail *d = &cache->details[index ^ way];
+        if (s->linear != state.linear || s->generation != generation) {
+            continue;
+        }
+        if (s->space != state.space && !follow_cr3(v, s, d, state.space)) {
+            continue;
+        }
+        if (intact(d)) {
+            cache->stats.hits++;
+            *insn = &d->insn;
+            return 0;
+        }
+        cache->stats.stale++;
+        chosen = index ^ way;
+        break;
+    }
+    cache->stats.misses++;
+    if (chosen == INSN_SLOTS) {
+        chosen = victim(cache, index, generation);
+    }
+    struct insn_slot *s = &cache->slots[chosen];
+    struct insn_detail *d = &cache->details[chosen];
+    s->generation = INSN_EMPTY;
+    struct fetch f = {.set_accessed = true};
+    fetch_begin(v, &f, fault);
+    int result = fetch_and_decode(&f, d);
+    if (result) {
+        return result;
+    }
+    fill_slot(cache, s, d, &f, generation);
+    *insn = &d->insn;
+    return 0;
+}
+
+int vcpu_insn_bytes(struct vcpu *v, uint8_t *bytes) {
+    struct walk_fault fault;
+    struct insn_part part;
+    struct fetch f = {.set_accessed = false}; // a look leaves no trace
+    fetch_begin(v, &f, &fault);
+    size_t count = 0;
+    while (count < INSN_LENGTH_MAX
+        && !fetch_part(&f, linear_after(&f, count), INSN_LENGTH_MAX - count, bytes + count, &part)) {
+        count += part.size;
+    }
+    return (int)count;
+}

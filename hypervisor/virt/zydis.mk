@@ -1,0 +1,21 @@
+# The x86 decoder, freestanding: Zydis and its base library Zycore, third-party code
+# compiled with our code generation flags but not our warnings. Set before inclusion:
+# BUILD, ZYDIS_DIR, ZYCORE_DIR (unpacked sources), CC. Sets ZYDIS_OBJS and ZYDIS_CFLAGS
+# (for every file that includes <Zydis/...>).
+#
+# Link with --gc-sections: the formatter, the encoder and the string tables go.
+
+ZYDIS_CFLAGS := -isystem $(ZYDIS_DIR)/include -isystem $(ZYDIS_DIR)/src -isystem $(ZYCORE_DIR)/include \
+	-DZYAN_NO_LIBC -DZYDIS_STATIC_BUILD -DZYCORE_STATIC_BUILD \
+	-DZYDIS_DISABLE_FORMATTER -DZYDIS_DISABLE_ENCODER -DZYDIS_DISABLE_SEGMENT
+
+ZYDIS_SOURCES := Decoder DecoderData MetaInfo Mnemonic Register SharedData
+ZYDIS_OBJS := $(ZYDIS_SOURCES:%=$(BUILD)/zydis/%.o)
+
+ZYDIS_BUILD_FLAGS := -std=c11 -ffreestanding -O2 -mgeneral-regs-only -mno-red-zone -mno-sse -mno-mmx \
+	-fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -mcmodel=small \
+	-ffunction-sections -fdata-sections -fno-strict-aliasing -w
+
+$(BUILD)/zydis/%.o: $(ZYDIS_DIR)/src/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ZYDIS_BUILD_FLAGS) $(ZYDIS_CFLAGS) -c $< -o $@
