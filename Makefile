@@ -10,8 +10,6 @@
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 -include .cache/config.mk
-VENV ?= .venv
-export MICROPY_DIR ZYDIS_DIR ZYCORE_DIR MPY_CROSS
 
 -include hypervisor/core.mk
 -include firmware/port/port.mk
@@ -19,14 +17,27 @@ include guests/guests.mk
 
 .DEFAULT_GOAL := help
 
-# Recipes below start the real work in a second make: it reads what set-up has
-# just written, and runs in parallel unless the caller chose otherwise.
-PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS))$(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc)) -Otarget
-SUBMAKE = +@$(MAKE) $(PARALLEL)
-STAGES := tools/setup/stage.sh
+# Folders that a person gives by hand (on the command line or in the environment)
+# instead of the sources that set-up would fetch.
+given = $(if $(filter command environment,$(firstword $(origin $(1)))),$(2)=$($(1)))
+GIVEN = $(call given,MICROPY_DIR,--micropy-dir) $(call given,ZYDIS_DIR,--zydis-dir) \
+	$(call given,ZYCORE_DIR,--zycore-dir)
+SETUP = PYTHONPATH=tools python3 -m setup $(GIVEN)
+
+# The real work runs in a second make: it reads what set-up has just written, and
+# runs in parallel unless the caller chose otherwise.
+PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc)) --output-sync=target
+SUBMAKE = $(MAKE) $(PARALLEL)
+
+VENV_BIN := .venv/bin
+PYTEST = $(VENV_BIN)/pytest
+FAST_TESTS = $(wildcard tests/unit tests/core)
+ALL_TESTS = $(FAST_TESTS) $(wildcard tests/machine)
+# Test results that more than one check reads.
+export VIPERVISOR_RESULTS := build/test-results.json
 
 .PHONY: help setup build guests run run-vmx test test-full check bench clean distclean
-.PHONY: python3 setup-for-run setup-for-test monitor
+.PHONY: python3 monitor test-prepare check-only
 
 help:
 	@echo "Vipervisor: a hypervisor toolkit for x86-64, programmed in Python."
@@ -51,29 +62,61 @@ python3:
 	    echo "python3 is missing; install it and try again: sudo apt-get install python3" >&2; exit 1; }
 
 setup: python3
-	@PYTHONPATH=tools python3 -m setup
+	@$(SETUP)
 
 build: python3
-	@PYTHONPATH=tools python3 -m setup --quiet
-	$(SUBMAKE) monitor
+	@$(SETUP) --quiet
+	+@$(SUBMAKE) monitor
 
 guests: python3
-	@PYTHONPATH=tools python3 -m setup --quiet
-	$(SUBMAKE) guest-images
+	@$(SETUP) --quiet
+	+@$(SUBMAKE) guest-images
 
 monitor: build/vipervisor.elf build/vipervisor.bin
 
 run: python3
-	@PYTHONPATH=tools python3 -m setup --before "build the monitor" --before "build the guests" --before boot
-	@sh $(STAGES) 1
-	$(SUBMAKE) monitor
-	@sh $(STAGES) 2
-	$(SUBMAKE) guest-images
-	@sh $(STAGES) 3
+	@$(SETUP) --of 7
+	@echo "[5/7] Monitor: building"
+	+@$(SUBMAKE) monitor
+	@echo "[6/7] Guests: building"
+	+@$(SUBMAKE) guest-images
+	@echo "[7/7] Machine: booting examples/first.toml"
 	@tools/hv boot examples/first.toml $(HV_FLAGS)
 
 run-vmx:
-	@$(MAKE) run HV_FLAGS="--backend vmx"
+	+@$(MAKE) run HV_FLAGS="--backend vmx"
+
+check: python3
+	@$(SETUP) --quiet
+	+@$(SUBMAKE) monitor
+	+@$(MAKE) check-only
+
+check-only:
+	@PYTHONPATH=tools $(VENV_BIN)/python -m check
+
+test-prepare: python3
+	@$(SETUP) --of 8
+	@echo "[5/8] Monitor: building"
+	+@$(SUBMAKE) monitor
+	@echo "[6/8] Guests: building"
+	+@$(SUBMAKE) guest-images
+	@echo "[7/8] Checks: style, types, dependencies, sizes, links"
+	+@$(MAKE) check-only
+
+test: test-prepare
+	@echo "[8/8] Tests: $(ALL_TESTS)"
+	@rm -f $(VIPERVISOR_RESULTS)
+	@timeout --foreground 900 $(PYTEST) -m "not full" $(PYTEST_FLAGS) $(ALL_TESTS)
+
+test-full: test-prepare
+	@echo "[8/8] Tests: $(ALL_TESTS), long ones included"
+	@rm -f $(VIPERVISOR_RESULTS)
+	@$(PYTEST) $(PYTEST_FLAGS) $(ALL_TESTS)
+
+bench: python3
+	@$(SETUP) --quiet
+	+@$(SUBMAKE) monitor guest-images
+	@tools/hv bench
 
 clean:
 	rm -rf build
