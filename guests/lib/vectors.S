@@ -8,7 +8,8 @@ vector_stubs:
     .rept 64
     .align 16
     // #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX push an error code (AMD APM vol. 2, table 8-1).
-    .if (vector != 8) && ((vector < 10) || (vector > 14)) && (vector != 17) && (vector != 21) && (vector != 29) && (vector != 30)
+    .set has_error, (1 << 8 | 0x1F << 10 | 1 << 17 | 1 << 21 | 3 << 29) >> (vector & 31)
+    .if (vector > 31) || !(has_error & 1)
     push $0
     .endif
     push $vector
