@@ -1,0 +1,125 @@
+# Vipervisor. `make` or `make help` lists what there is to do.
+#
+# `run` and `test` set up everything they need first (tools/setup). The parts
+# define their own rules: hypervisor/core.mk, firmware/port/port.mk,
+# guests/guests.mk. Set-up leaves MICROPY_DIR, ZYDIS_DIR, ZYCORE_DIR, VENV,
+# MPY_CROSS, KERNEL and BUSYBOX in .cache/config.mk.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+-include .cache/config.mk
+
+-include hypervisor/core.mk
+-include firmware/port/port.mk
+include guests/guests.mk
+
+.DEFAULT_GOAL := help
+
+# Folders that a person gives by hand (on the command line or in the environment)
+# instead of the sources that set-up would fetch.
+given = $(if $(filter command environment,$(firstword $(origin $(1)))),$(2)=$($(1)))
+GIVEN = $(call given,MICROPY_DIR,--micropy-dir) $(call given,ZYDIS_DIR,--zydis-dir) \
+	$(call given,ZYCORE_DIR,--zycore-dir)
+SETUP = PYTHONPATH=tools python3 -m setup $(GIVEN)
+
+# The real work runs in a second make: it reads what set-up has just written, and
+# runs in parallel unless the caller chose otherwise.
+PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc)) --output-sync=target
+SUBMAKE = $(MAKE) $(PARALLEL)
+
+VENV_BIN := .venv/bin
+PYTEST = $(VENV_BIN)/pytest
+FAST_TESTS = $(wildcard tests/unit tests/core)
+ALL_TESTS = $(FAST_TESTS) $(wildcard tests/machine)
+# Test results that more than one check reads.
+export VIPERVISOR_RESULTS := build/test-results.json
+
+.PHONY: help setup build guests run run-vmx test test-full check bench clean distclean
+.PHONY: python3 monitor test-prepare check-only
+
+help:
+	@echo "Vipervisor: a hypervisor toolkit for x86-64, programmed in Python."
+	@echo
+	@echo "  make run        boot the example partition in QEMU (AMD-V) and open its prompt"
+	@echo "  make run-vmx    the same in Bochs (VT-x)"
+	@echo "  make test       check everything: style, units, core, booted machines"
+	@echo "  make test-full  the long tests too"
+	@echo "  make bench      count instructions per exit on both back ends"
+	@echo
+	@echo "  make setup      only fetch and install what the others need (they do it themselves)"
+	@echo "  make build      only build the monitor: build/vipervisor.elf and .bin"
+	@echo "  make guests     only build the guests: build/guests/"
+	@echo "  make check      only the fast checks: style, types, dependencies, sizes, links"
+	@echo "  make clean      remove build/"
+	@echo "  make distclean  remove build/, .venv/ and .cache/"
+	@echo
+	@echo "Own copies of the sources: make run MICROPY_DIR=... ZYDIS_DIR=... ZYCORE_DIR=..."
+
+python3:
+	@command -v python3 >/dev/null || { \
+	    echo "python3 is missing; install it and try again: sudo apt-get install python3" >&2; exit 1; }
+
+setup: python3
+	@$(SETUP)
+
+build: python3
+	@$(SETUP) --quiet
+	+@$(SUBMAKE) monitor
+
+guests: python3
+	@$(SETUP) --quiet
+	+@$(SUBMAKE) guest-images
+
+monitor: build/vipervisor.elf build/vipervisor.bin
+
+run: python3
+	@$(SETUP) --of 7
+	@echo "[5/7] Monitor: building"
+	+@$(SUBMAKE) monitor
+	@echo "[6/7] Guests: building"
+	+@$(SUBMAKE) guest-images
+	@echo "[7/7] Machine: booting examples/first.toml"
+	@tools/hv boot examples/first.toml $(HV_FLAGS)
+
+run-vmx:
+	+@$(MAKE) run HV_FLAGS="--backend vmx"
+
+check: python3
+	@$(SETUP) --quiet
+	+@$(SUBMAKE) monitor
+	+@$(MAKE) check-only
+
+check-only:
+	@PYTHONPATH=tools $(VENV_BIN)/python -m check
+
+test-prepare: python3
+	@$(SETUP) --of 8
+	@echo "[5/8] Monitor: building"
+	+@$(SUBMAKE) monitor
+	@echo "[6/8] Guests: building"
+	+@$(SUBMAKE) guest-images
+	@echo "[7/8] Checks: style, types, dependencies, sizes, links"
+	+@$(MAKE) check-only
+
+test: test-prepare
+	@echo "[8/8] Tests: $(ALL_TESTS)"
+	@rm -f $(VIPERVISOR_RESULTS)
+	@timeout --foreground 900 $(PYTEST) -m "not full" $(PYTEST_FLAGS) $(ALL_TESTS)
+
+test-full: test-prepare
+	@echo "[8/8] Tests: $(ALL_TESTS), long ones included"
+	@rm -f $(VIPERVISOR_RESULTS)
+	@$(PYTEST) $(PYTEST_FLAGS) $(ALL_TESTS)
+
+bench: python3
+	@$(SETUP) --quiet
+	+@$(SUBMAKE) monitor guest-images
+	@tools/hv bench
+
+clean:
+	rm -rf build
+
+distclean: clean
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,19 @@
+"""The core stays small enough to read: at most 12,000 lines of C and assembly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from check.files import walk
+
+CORE_LINES = 12_000
+
+
+def check(root: Path) -> list[str]:
+    lines = sum(
+        path.read_text(errors="replace").count("\n")
+        for path in walk(root, ["hypervisor"], [".c", ".h", ".S"])
+    )
+    if lines > CORE_LINES:
+        return [f"hypervisor/: {lines} lines of C and assembly, at most {CORE_LINES}"]
+    return []
