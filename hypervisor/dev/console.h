@@ -18,9 +18,9 @@ struct console {
     volatile uint64_t out_tail; // first position the slowest must-not-lose reader still needs
     volatile uint64_t in_head, in_tail;
     uint64_t channel_at; // the channel's reading position
-    volatile bool held;  // a must-not-lose reader is attached: a full ring stalls the UART
-    uint8_t *out;        // CONSOLE_OUT_SIZE
-    uint8_t *in;         // CONSOLE_IN_SIZE
+    volatile bool held; // a must-not-lose reader is attached: a full ring stalls the UART
+    uint8_t *out; // CONSOLE_OUT_SIZE
+    uint8_t *in; // CONSOLE_IN_SIZE
 };
 
 // Producer side. False: the ring is full and held; try later.
