@@ -20,35 +20,45 @@
 #define PLATFORM_VERSION 1
 
 // What a port access asks of the guest's life; END_* of guest.h follow from it.
-enum platform_action { PLATFORM_GO_ON, PLATFORM_EXIT, PLATFORM_POWEROFF, PLATFORM_RESET };
+// STALL: a console that must lose nothing is full. Nothing was done: leave RIP where
+// it is and execute the instruction again after platform_update at p->deadline.
+enum platform_action {
+    PLATFORM_GO_ON,
+    PLATFORM_EXIT,
+    PLATFORM_POWEROFF,
+    PLATFORM_RESET,
+    PLATFORM_STALL,
+};
 
 struct platform {
     uint32_t version;
     uint64_t tsc_hz;
+    uint64_t deadline; // when platform_update is due; an access may move it
     struct pic pic;
     struct pit pit;
     struct rtc rtc;
     struct uart uart;
     struct pmtimer pmtimer;
     struct kbc kbc;
-    uint32_t exit_status; // last write to port 0xF4
+    uint32_t exit_status;          // last write to port 0xF4
     uint8_t port92, reset_control; // 0x92, 0xCF9
-    uint32_t pci_address; // 0xCF8
-    uint8_t post_code; // port 0x80
+    uint32_t pci_address;          // 0xCF8
+    uint8_t post_code;             // port 0x80
 };
 
+// unix_seconds is the time of day at guest TSC 0.
 void platform_init(struct platform *p, uint64_t tsc_hz, uint64_t unix_seconds, uint64_t memory);
 
 // One port access of 1, 2 or 4 bytes. Reads fill *value, writes take it already
 // masked to the size. False: nobody claims the port.
-bool platform_io(struct platform *p, struct console *c, uint64_t tsc, uint16_t port, uint8_t size,
-    bool write, uint32_t *value, enum platform_action *action);
+bool platform_io(struct platform *p, struct console *c, uint64_t tsc, uint16_t port, uint8_t size, bool write,
+    uint32_t *value, enum platform_action *action);
 
 // Brings timers up to `tsc` (raising lines), moves typed bytes into the UART.
 // Returns the TSC at which it must be called again, UINT64_MAX when never.
 uint64_t platform_update(struct platform *p, struct console *c, uint64_t tsc);
 
 bool platform_irq_pending(const struct platform *p); // ExtINT for vCPU 0
-uint8_t platform_irq_ack(struct platform *p); // the vector; INTA cycle
+uint8_t platform_irq_ack(struct platform *p);        // the vector; INTA cycle
 
 #endif

@@ -1,0 +1,49 @@
+// The 16550A at COM1. National Semiconductor PC16550D data sheet.
+//
+// A byte written goes to the console at once. The console's back-pressure shows as
+// THRE staying clear, as if the line were slow.
+#ifndef VIPERVISOR_DEV_UART_H
+#define VIPERVISOR_DEV_UART_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dev/console.h"
+
+#define UART_FIFO 16
+
+// Registers, as offsets from the base port.
+enum {
+    UART_DATA = 0, // RBR, THR; DLL with DLAB
+    UART_IER = 1,  // DLM with DLAB
+    UART_IIR = 2,  // FCR when written
+    UART_LCR = 3,
+    UART_MCR = 4,
+    UART_LSR = 5,
+    UART_MSR = 6,
+    UART_SCR = 7,
+};
+
+struct uart {
+    uint8_t ier, lcr, mcr, msr, scr, dll, dlm;
+    bool fifo;
+    uint8_t trigger; // received bytes that make an interrupt
+    uint8_t overrun; // LSR_OE or 0
+    bool thre_latch; // THRE is to be reported as an interrupt
+    bool stalled;    // the console asks to wait: THRE is clear
+    bool line;       // INTR as it reaches the interrupt controller
+    bool fell;       // the line was low since `changed` was last taken
+    bool changed;    // the line moved: platform.c passes it on
+    uint8_t rx_first, rx_count;
+    uint8_t rx[UART_FIFO];
+    uint8_t rx_error[UART_FIFO]; // LSR bits that belong to the byte
+};
+
+void uart_init(struct uart *u);
+uint8_t uart_read(struct uart *u, struct console *c, uint8_t reg);
+// False: the console is full to the last byte and nothing was done.
+bool uart_write(struct uart *u, struct console *c, uint8_t reg, uint8_t value);
+// Moves typed bytes in and looks whether the console has room again.
+void uart_poll(struct uart *u, struct console *c);
+
+#endif
