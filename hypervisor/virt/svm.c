@@ -135,7 +135,6 @@ static int svm_probe(struct virt_caps *caps, char *missing, size_t size) {
     }
     memset(io_map, 0xFF, IOPM_PAGES * PAGE_SIZE);
     msr_map_init();
-    svm_exit_init(caps);
     return 0;
 }
 
@@ -204,6 +203,7 @@ static void set_intercepts(struct vmcb *b) {
 
 static int svm_vcpu_init(struct vcpu *v) {
     struct svm_control *c = v->control;
+    svm_exit_init(&virt_caps); // here, because the probe may have withdrawn nRIP
     if (!c) {
         c = page_alloc(SVM_CONTROL_PAGES);
         if (!c) {

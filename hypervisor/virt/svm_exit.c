@@ -103,6 +103,9 @@ static void fill_window(struct vcpu *v, const struct vmcb *b, struct exit_record
 
 #define FROM_TO(first, last) [(first) ... (last)]
 
+// The first line is for every code that no later one names.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverride-init"
 static struct svm_exit svm_exits[SVM_NOT_ENTERED + 1] = {
     FROM_TO(0, SVM_NOT_ENTERED - 1) = {EXIT_UNKNOWN, 0, fill_info},
     FROM_TO(VMEXIT_CR0_READ, VMEXIT_CR0_READ + 15) = {EXIT_CR, 0, fill_cr},
@@ -136,6 +139,7 @@ static struct svm_exit svm_exits[SVM_NOT_ENTERED + 1] = {
     [VMEXIT_XSETBV] = {EXIT_XSETBV, 0, NULL},
     [SVM_NOT_ENTERED] = {EXIT_NONE, 0, NULL},
 };
+#pragma GCC diagnostic pop
 
 // 15.7.1: nRIP is saved on instruction intercepts, not on events.
 static bool is_instruction(uint32_t kind) {
@@ -218,9 +222,10 @@ static __attribute__((noinline)) void enter_with_attention(struct vcpu *v, struc
     if (debug) {
         vcpu_debug_disarm();
     }
-    if (e->raw != SVM_NOT_ENTERED) {
-        b->tlb_control = TLB_CONTROL_NONE;
+    if (e->raw == SVM_NOT_ENTERED && b->tlb_control != TLB_CONTROL_NONE) {
+        v->nested_seen = UINT64_MAX; // still to be done
     }
+    b->tlb_control = TLB_CONTROL_NONE;
 }
 
 void svm_enter(struct vcpu *v, struct exit_record *e) {

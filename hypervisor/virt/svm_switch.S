@@ -3,7 +3,7 @@
 // #VMEXIT brings back RIP, RSP, RAX, RFLAGS, the control registers, EFER, the
 // descriptor tables and CS, SS, DS, ES (APM volume 2, 15.6.1). All else is moved
 // here, or lazily by vcpu_state.c.
-#include "gen/offsets.h"
+#include "offsets.h"
 
     .text
     .globl svm_switch
