@@ -9,7 +9,7 @@
 typedef void svm_fill(struct vcpu *v, const struct vmcb *b, struct exit_record *e);
 
 // length_mask: all ones when the CPU leaves the next instruction's RIP on this
-// exit, else 0. The hot kinds need nothing filled in.
+// exit, else 0. The hottest kinds need nothing filled in.
 struct svm_exit {
     uint8_t kind;
     uint32_t length_mask;
@@ -114,29 +114,29 @@ static struct svm_exit svm_exits[SVM_NOT_ENTERED + 1] = {
     FROM_TO(VMEXIT_DR0_WRITE, VMEXIT_DR0_WRITE + 15) = {EXIT_DR, 0, fill_dr},
     FROM_TO(VMEXIT_EXCP0, VMEXIT_EXCP0 + 31) = {EXIT_EXCEPTION, 0, fill_exception},
     [VMEXIT_INTR] = {EXIT_INTERRUPT, 0, NULL},
-    [VMEXIT_NMI] = {EXIT_NMI, 0, NULL},
+    [VMEXIT_NMI] = {EXIT_NMI, 0, fill_info},
     // Taken by the firmware or, for INIT, kept pending at the STGI (15.21.8).
     [VMEXIT_SMI] = {EXIT_NONE, 0, NULL},
     [VMEXIT_INIT] = {EXIT_NONE, 0, NULL},
     [VMEXIT_VINTR] = {EXIT_WINDOW, 0, fill_window},
     [VMEXIT_CR0_SEL_WRITE] = {EXIT_CR, 0, fill_cr},
-    [VMEXIT_RDPMC] = {EXIT_OTHER_INSN, 0, NULL},
+    [VMEXIT_RDPMC] = {EXIT_OTHER_INSN, 0, fill_info},
     [VMEXIT_CPUID] = {EXIT_CPUID, 0, NULL},
-    [VMEXIT_RSM] = {EXIT_OTHER_INSN, 0, NULL},
+    [VMEXIT_RSM] = {EXIT_OTHER_INSN, 0, fill_info},
     [VMEXIT_IRET] = {EXIT_NONE, 0, fill_iret},
-    [VMEXIT_INVD] = {EXIT_WBINVD, 0, NULL},
+    [VMEXIT_INVD] = {EXIT_WBINVD, 0, fill_info},
     [VMEXIT_PAUSE] = {EXIT_PAUSE, 0, NULL},
     [VMEXIT_HLT] = {EXIT_HLT, 0, NULL},
-    [VMEXIT_INVLPGA] = {EXIT_VIRT_INSN, 0, NULL},
+    [VMEXIT_INVLPGA] = {EXIT_VIRT_INSN, 0, fill_info},
     [VMEXIT_IOIO] = {EXIT_IO, 0, fill_io},
     [VMEXIT_MSR] = {EXIT_RDMSR, 0, fill_msr},
-    [VMEXIT_SHUTDOWN] = {EXIT_SHUTDOWN, 0, NULL},
-    [VMEXIT_VMRUN] = {EXIT_VIRT_INSN, 0, NULL},
+    [VMEXIT_SHUTDOWN] = {EXIT_SHUTDOWN, 0, fill_info},
+    [VMEXIT_VMRUN] = {EXIT_VIRT_INSN, 0, fill_info},
     [VMEXIT_VMMCALL] = {EXIT_HYPERCALL, 0, NULL},
-    FROM_TO(VMEXIT_VMLOAD, VMEXIT_SKINIT) = {EXIT_VIRT_INSN, 0, NULL},
-    [VMEXIT_WBINVD] = {EXIT_WBINVD, 0, NULL},
-    FROM_TO(VMEXIT_MONITOR, VMEXIT_MWAIT_CONDITIONAL) = {EXIT_OTHER_INSN, 0, NULL},
-    [VMEXIT_XSETBV] = {EXIT_XSETBV, 0, NULL},
+    FROM_TO(VMEXIT_VMLOAD, VMEXIT_SKINIT) = {EXIT_VIRT_INSN, 0, fill_info},
+    [VMEXIT_WBINVD] = {EXIT_WBINVD, 0, fill_info},
+    FROM_TO(VMEXIT_MONITOR, VMEXIT_MWAIT_CONDITIONAL) = {EXIT_OTHER_INSN, 0, fill_info},
+    [VMEXIT_XSETBV] = {EXIT_XSETBV, 0, fill_info},
     [SVM_NOT_ENTERED] = {EXIT_NONE, 0, NULL},
 };
 #pragma GCC diagnostic pop
