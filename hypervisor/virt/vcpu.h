@@ -57,8 +57,8 @@ enum { EVENT_EXTERNAL = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFTWARE = 
 #define EVENT_HAS_ERROR (UINT32_C(1) << 11)
 #define EVENT_VALID (UINT32_C(1) << 31)
 
-enum { EXC_DE = 0, EXC_DB = 1, EXC_NMI = 2, EXC_BP = 3, EXC_UD = 6, EXC_NM = 7, EXC_DF = 8,
-       EXC_SS = 12, EXC_GP = 13, EXC_PF = 14 };
+enum { EXC_DE = 0, EXC_DB = 1, EXC_NMI = 2, EXC_BP = 3, EXC_OF = 4, EXC_UD = 6, EXC_NM = 7,
+       EXC_DF = 8, EXC_TS = 10, EXC_NP = 11, EXC_SS = 12, EXC_GP = 13, EXC_PF = 14, EXC_AC = 17 };
 
 // Reasons to leave the run loop, set by anybody (atomically), cleared by the
 // owner. Zero is the hot case and the only thing entry tests.
@@ -121,6 +121,7 @@ struct virt_caps {
     bool decode_assists; // CR/DR exits name their register
     bool xsetbv_exits; // found by probing
     bool shadow_loaded; // the interrupt shadow field is honoured on entry (probed)
+    bool window_at_once; // the window exit also comes when IF is already 1 (probed)
     bool flush_by_asid;
     bool large_1g; // 1 GiB nested pages
     bool nested_ad; // accessed/dirty bits
@@ -191,6 +192,10 @@ struct nested_format {
 struct vcpu_ops {
     const char *name; // "svm", "vmx"
     const struct nested_format *nested;
+    // MSRs that the world switch leaves in the CPU, at most as many as vcpu.fixed_msrs:
+    // vcpu_load and vcpu_put move them.
+    const uint32_t *carried_msrs;
+    uint32_t carried_count;
 
     // True when CPUID shows this vendor's virtualisation at all.
     bool (*present)(void);
@@ -200,8 +205,8 @@ struct vcpu_ops {
     int (*cpu_enable)(struct cpu *cpu); // on the CPU itself
     void (*cpu_disable)(struct cpu *cpu);
 
-    // Makes the control structure with the architectural reset state; the nested
-    // root must exist. Callable on any CPU; vcpu_free likewise, after vcpu_put.
+    // Makes the control structure, or reuses v->control, with the architectural reset
+    // state; the nested root must exist. Callable on any CPU; vcpu_free likewise, after vcpu_put.
     int (*vcpu_init)(struct vcpu *v);
     void (*vcpu_free)(struct vcpu *v);
     // Take and give back the CPU: VMPTRLD/VMCLEAR and the state that the world
@@ -250,6 +255,7 @@ int virt_enable_cpu(void); // on each CPU
 // vcpu.c: written once over the ops.
 struct vcpu *vcpu_create(struct guest *g, uint32_t index, uint32_t cpu); // NULL: no memory
 void vcpu_destroy(struct vcpu *v);
+int vcpu_reset(struct vcpu *v); // as after power-on, not loaded anywhere (but by a probe)
 int vcpu_load(struct vcpu *v); // state onto this CPU; -EBUSY when another is there
 int vcpu_put(struct vcpu *v); // and off it: FPU, XCR0, MSRs, debug registers
 void vcpu_skip(struct vcpu *v, uint32_t length); // the dispatcher alone moves RIP

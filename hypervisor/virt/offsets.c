@@ -1,0 +1,43 @@
+// Where the assembly of the world switches finds things: compiled to assembly
+// only, its "->NAME value" lines become gen/offsets.h.
+#include <stddef.h>
+
+#include "virt/svm.h"
+#include "virt/vcpu.h"
+
+#define DEFINE(name, value) __asm__ volatile ("\n->" #name " %0 " #value : : "i" (value))
+#define DEFINE_GPR(name) DEFINE(VCPU_##name, offsetof(struct vcpu, gpr) + GPR_##name * sizeof(uint64_t))
+
+void offsets(void);
+
+void offsets(void) {
+    DEFINE_GPR(RAX);
+    DEFINE_GPR(RCX);
+    DEFINE_GPR(RDX);
+    DEFINE_GPR(RBX);
+    DEFINE_GPR(RSP);
+    DEFINE_GPR(RBP);
+    DEFINE_GPR(RSI);
+    DEFINE_GPR(RDI);
+    DEFINE_GPR(R8);
+    DEFINE_GPR(R9);
+    DEFINE_GPR(R10);
+    DEFINE_GPR(R11);
+    DEFINE_GPR(R12);
+    DEFINE_GPR(R13);
+    DEFINE_GPR(R14);
+    DEFINE_GPR(R15);
+    DEFINE(VCPU_RIP, offsetof(struct vcpu, rip));
+    DEFINE(VCPU_CONTROL, offsetof(struct vcpu, control));
+    DEFINE(VCPU_CONTROL_PA, offsetof(struct vcpu, control_pa));
+    DEFINE(VCPU_HOST_RSP, offsetof(struct vcpu, host_rsp));
+    DEFINE(VCPU_REQUESTS, offsetof(struct vcpu, requests));
+    DEFINE(VCPU_REQUESTS_TO_LEAVE, (int)~REQ_WINDOW);
+
+    DEFINE(VMCB_EXITCODE, offsetof(struct vmcb, exitcode));
+    DEFINE(VMCB_RIP, offsetof(struct vmcb, rip));
+    DEFINE(VMCB_RSP, offsetof(struct vmcb, rsp));
+    DEFINE(VMCB_RAX, offsetof(struct vmcb, rax));
+    DEFINE(SVM_HOST_SAVE_PA, offsetof(struct svm_control, host_save_pa));
+    DEFINE(SVM_CODE_NOT_ENTERED, SVM_NOT_ENTERED);
+}

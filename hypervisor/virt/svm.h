@@ -1,0 +1,60 @@
+// What the parts of the AMD-V back end (svm*.c) share; nothing above includes it.
+#ifndef VIPERVISOR_VIRT_SVM_H
+#define VIPERVISOR_VIRT_SVM_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "virt/svm_vmcb.h"
+#include "virt/vcpu.h"
+
+// What the next entry must do besides the ordinary; 0 is the hot case.
+enum {
+    SVM_ATTENTION_DEBUG = 1 << 0, // a breakpoint is enabled: DR0-3 and DR7 go to the CPU
+    SVM_ATTENTION_FLUSH = 1 << 1, // flush at every entry: the ASID is shared
+    SVM_ATTENTION_NMI = 1 << 2, // an NMI waits until no other event is injected
+};
+
+// vcpu->control points here: the VMCB, and in the page behind it what the back
+// end keeps of its own.
+struct svm_control {
+    struct vmcb vmcb;
+    uint64_t host_save_pa; // the CPU's page of VMSAVEd monitor state, while loaded
+    uint32_t attention; // SVM_ATTENTION_*
+    uint32_t asid_cpu; // whose ASID it is
+    bool nmi_masked; // between the injection of an NMI and the guest's IRET
+};
+static_assert(offsetof(struct svm_control, host_save_pa) == 0x1000, "behind the VMCB");
+#define SVM_CONTROL_PAGES 2
+
+static inline struct svm_control *svm_control(const struct vcpu *v) {
+    return v->control;
+}
+
+static inline struct vmcb *svm_vmcb(const struct vcpu *v) {
+    return v->control;
+}
+
+// svm_switch.S: one VMRUN. Returns the exit code's low half, or SVM_NOT_ENTERED
+// when a request was pending. Interrupts are enabled before and after.
+uint32_t svm_switch(struct vcpu *v);
+#define SVM_NOT_ENTERED 0x100 // the first code behind those of one-byte intercepts
+
+// svm_exit.c
+void svm_exit_init(const struct virt_caps *caps);
+void svm_enter(struct vcpu *v, struct exit_record *e);
+
+// svm_regs.c
+uint64_t svm_reg_get(struct vcpu *v, enum vreg reg);
+int svm_reg_set(struct vcpu *v, enum vreg reg, uint64_t value);
+void svm_seg_get(struct vcpu *v, enum vseg seg, struct segment *s);
+int svm_seg_set(struct vcpu *v, enum vseg seg, const struct segment *s);
+int svm_field_get(struct vcpu *v, uint32_t field, uint64_t *value);
+void svm_reset_state(struct vmcb *b);
+
+// svm_explain.c
+void svm_explain(struct vcpu *v, char *buffer, size_t size);
+
+#endif
