@@ -1,0 +1,57 @@
+"""Where things lie: the source tree, what it builds, emulators and the runtime folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from .errors import HostError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def build_dir() -> Path:
+    """Where `make build` puts the monitor."""
+    return Path(os.environ.get("VIPERVISOR_BUILD") or ROOT / "build")
+
+
+def built(name: str) -> Path:
+    """A built file, or one sentence how to get it."""
+    path = build_dir() / name
+    if not path.is_file():
+        raise HostError(f"{path} is missing: run `make build` first")
+    return path
+
+
+def program(variable: str, names: tuple[str, ...], what: str) -> Path:
+    """An emulator: from its environment variable, or from PATH."""
+    chosen = os.environ.get(variable)
+    if chosen:
+        found = shutil.which(chosen)
+        if found is None:
+            raise HostError(f"{variable} says {chosen}, which is no program that can be run")
+        return Path(found)
+    for name in names:
+        found = shutil.which(name)
+        if found:
+            return Path(found)
+    raise HostError(
+        f"{what} is not installed ({names[0]} is not in PATH): run `make setup`, "
+        f"or set {variable} to the program"
+    )
+
+
+def runtime_dir() -> Path:
+    """The user's folder of running machines, private to the user."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    path = Path(base) / "vipervisor" if base else Path(f"/tmp/vipervisor-{os.getuid()}")
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = path.lstat()
+    except OSError as error:
+        raise HostError(f"cannot use the runtime folder {path}: {error.strerror}") from None
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+        raise HostError(f"{path} is not this user's folder: set XDG_RUNTIME_DIR to one")
+    return path

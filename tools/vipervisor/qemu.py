@@ -1,0 +1,152 @@
+"""QEMU: AMD-V in its TCG, or whatever the CPU has under KVM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qemu.qmp import QMPClient, QMPError
+
+from . import paths
+from .emulator import Emulator, Setup
+from .errors import EmulatorError
+from .image import qemu_modules
+
+T = TypeVar("T")
+_QMP_LIMIT = 60.0  # seconds for QEMU to start and to answer
+
+
+class Qmp:
+    """A QMP connection: asyncio on a thread of its own, plain calls outside."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._client = QMPClient("vipervisor")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True)
+        self._thread.start()
+        self.shutdown_reason: str | None = None
+
+    def _call(self, work: Coroutine[Any, Any, T], timeout: float = _QMP_LIMIT) -> T:
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout), self._loop)
+        return future.result()
+
+    def connect(self) -> None:
+        self._call(self._connect())
+
+    async def _connect(self) -> None:
+        await self._client.connect(self._sock)
+        self._watch = asyncio.ensure_future(self._watch_events())
+
+    async def _watch_events(self) -> None:
+        with self._client.listener(("SHUTDOWN", "RESET", "GUEST_PANICKED")) as listener:
+            async for event in listener:
+                data = event.get("data")
+                if event["event"] == "SHUTDOWN" and isinstance(data, dict):
+                    self.shutdown_reason = str(data.get("reason"))
+
+    def execute(self, command: str, timeout: float = _QMP_LIMIT, **arguments: Any) -> Any:
+        return self._call(self._client.execute(command, arguments or None), timeout)
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            with contextlib.suppress(Exception):
+                self._call(self._disconnect(), 5)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+        if not self._thread.is_alive():
+            self._loop.close()
+        self._sock.close()
+
+    async def _disconnect(self) -> None:
+        watch = getattr(self, "_watch", None)
+        if watch is not None:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+        with contextlib.suppress(QMPError, EOFError):
+            await self._client.disconnect()
+
+
+class Qemu(Emulator):
+    """qemu-system-x86_64, started paused, every line on a socket pair: no file, no port."""
+
+    name = "QEMU"
+
+    def __init__(self, setup: Setup, folder: Path) -> None:
+        super().__init__(setup, folder)
+        self.program = paths.program("VIPERVISOR_QEMU", ("qemu-system-x86_64",), "QEMU")
+        self.qmp: Qmp | None = None
+
+    def command(self, kernel: Path, lines: dict[str, int]) -> list[str]:
+        """The command line; `lines` are the file descriptors of com1, com2 and qmp."""
+        setup = self.setup
+        cpu = setup.model or ("host" if setup.accel == "kvm" else "max")
+        words = [str(self.program), "-name", "vipervisor", "-nodefaults", "-no-user-config"]
+        words += ["-machine", "pc", "-accel", setup.accel, "-cpu", cpu]
+        words += ["-smp", str(setup.cpus), "-m", f"{setup.megabytes}M"]
+        words += ["-display", "none", "-S", "-no-reboot"]
+        if setup.icount:
+            words += ["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"]
+        for line in ("com1", "com2", "qmp"):
+            words += ["-chardev", f"socket,id={line},fd={lines[line]}"]
+        words += ["-serial", "chardev:com1", "-serial", "chardev:com2"]
+        words += ["-mon", "chardev=qmp,mode=control", "-kernel", str(kernel)]
+        if setup.cmdline:
+            words += ["-append", setup.cmdline]
+        if setup.modules:
+            words += ["-initrd", qemu_modules(setup.modules)]
+        return words + list(setup.extra)
+
+    def start(self) -> None:
+        kernel = paths.built("vipervisor.elf")
+        pairs = {name: socket.socketpair() for name in ("com1", "com2", "qmp")}
+        ours = {name: pair[0] for name, pair in pairs.items()}
+        theirs = [pair[1] for pair in pairs.values()]
+        self.prompt, self.channel = ours["com1"], ours["com2"]
+        try:
+            fds = {name: pair[1].fileno() for name, pair in pairs.items()}
+            self.spawn(self.command(kernel, fds), [sock.fileno() for sock in theirs])
+        finally:
+            for sock in theirs:
+                sock.close()
+        self.qmp = Qmp(ours["qmp"])
+        self._ask(self.qmp.connect)
+
+    def resume(self) -> None:
+        assert self.qmp is not None
+        self._ask(lambda: self.qmp and self.qmp.execute("cont"))
+
+    def _ask(self, call: Any) -> None:
+        try:
+            call()
+        except (QMPError, EOFError, OSError, asyncio.TimeoutError) as error:
+            assert self.process is not None
+            with contextlib.suppress(Exception):
+                self.process.wait(2)
+            if self.process.poll() is not None:
+                raise self.died("before the machine was powered on") from None
+            raise EmulatorError(f"QEMU does not answer on QMP: {error!r}") from None
+
+    def why_ended(self) -> str:
+        reason = self.qmp.shutdown_reason if self.qmp else None
+        if reason == "guest-shutdown":
+            return "the monitor powered the machine off"
+        if reason == "guest-reset":
+            return "the machine reset itself (a reboot, or a triple fault of the monitor)"
+        if reason == "host-qmp-quit":
+            return "it was asked to quit"
+        return f"shutdown reason: {reason or 'none given'}"
+
+    def kill(self) -> None:
+        super().kill()
+        if self.qmp is not None:
+            self.qmp.close()
+
+    def is_noise(self, line: str) -> bool:
+        return "TCG doesn't support requested feature" in line

@@ -1,0 +1,60 @@
+"""Bounded waits: reader threads ring, callers wait for a condition and say what it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from .errors import WaitTimeout
+
+T = TypeVar("T")
+
+
+class Bell:
+    """One lock and one condition for everything that a machine's threads learn.
+
+    Threads change what they share under `with bell:` and ring; `wait` returns the first
+    true value of its predicate. A fault (the emulator died) ends every wait whose
+    predicate is still false.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition(threading.RLock())
+        self.fault: Exception | None = None
+
+    def __enter__(self) -> Bell:
+        self._condition.acquire()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._condition.notify_all()
+        self._condition.release()
+
+    def fail(self, fault: Exception) -> None:
+        """Every present and later wait that cannot be met raises `fault`."""
+        with self:
+            if self.fault is None:
+                self.fault = fault
+
+    def wait(
+        self,
+        predicate: Callable[[], T | None],
+        timeout: float,
+        what: Callable[[], str] | str,
+    ) -> T:
+        """The first value of `predicate` that is neither None nor False."""
+        end = time.monotonic() + timeout
+        with self._condition:
+            while True:
+                value = predicate()
+                if value is not None and value is not False:
+                    return value
+                if self.fault is not None:
+                    raise self.fault
+                left = end - time.monotonic()
+                if left <= 0:
+                    text = what if isinstance(what, str) else what()
+                    raise WaitTimeout(f"waited {timeout:g} s for {text}")
+                self._condition.wait(left)
