@@ -1,0 +1,89 @@
+"""The first boot: reads partition.json, checks it again, makes and starts the guests."""
+
+import json
+
+import _hv
+from hv import channel, events
+from hv import vm as guests
+from hv import host
+
+PARTITION = "partition.json"
+
+
+def partition():
+    """The partition that was booted with, or None."""
+    if PARTITION not in [m[0] for m in _hv.modules()]:
+        return None
+    return json.loads(bytes(_hv.module(PARTITION)))
+
+
+def start():
+    """Starts the partition; a guest that cannot start does not keep the others."""
+    description = partition()
+    events.quiet = bool(description and description.get("run", {}).get("single"))
+    channel.hello()
+    if description is None:
+        host.banner(None)
+        return
+    findings = _findings(description)
+    for finding in findings:
+        _problem("partition: %s" % finding)
+    if not findings:
+        for row in description["guests"]:
+            _start(row, events.quiet)
+        channel.booted(description.get("name", ""))
+    if not events.quiet:
+        host.banner(description)
+    events.pump()
+
+
+def _findings(description):
+    from hv import rules
+
+    return rules.check_compiled(description, host.for_rules())
+
+
+def _problem(text):
+    print(text)
+    channel.error(text)
+
+
+def _start(row, single):
+    made = None
+    try:
+        made = guests.Guest(row["name"], row["cpus"], row["memory"])
+        adopt(made, row, single)
+        made.load(
+            row["image"], row.get("initrd") or (), row.get("cmdline") or "", row.get("kind"),
+            row.get("modules") or ())
+        made.start()
+    except (ValueError, OSError) as e:
+        _problem("%s was not started: %s" % (row.get("name"), events.said(e)))
+        if made is not None:
+            made.destroy()
+
+
+def adopt(guest, row, single=False):
+    """Gives a guest the policies of its row."""
+    reboot = {"do": "stop" if single else "restart"}
+    guest.policies = {
+        "on_crash": row.get("on_crash") or {"do": "stop"},
+        "on_poweroff": row.get("on_poweroff") or {"do": "stop"},
+        "on_reboot": row.get("on_reboot") or reboot,
+    }
+
+
+def again():
+    """After a soft reset: the guests run on; their images and policies are known again."""
+    description = partition()
+    if description is None:
+        return
+    events.quiet = bool(description.get("run", {}).get("single"))
+    rows = {row["name"]: row for row in description.get("guests", [])}
+    for guest in guests.guests():
+        row = rows.get(guest.name)
+        if row is not None:
+            adopt(guest, row, events.quiet)
+            guest._load = (
+                row["image"], tuple(row.get("initrd") or ()), row.get("cmdline") or "",
+                row.get("kind"), tuple(row.get("modules") or ()))

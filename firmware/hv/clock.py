@@ -1,0 +1,34 @@
+"""Time by the machine's TSC, and waiting that lets the rest go on."""
+
+import time
+
+import _hv
+
+
+def milliseconds():
+    return _hv.tsc() * 1000 // _hv.tsc_hz()
+
+
+def wall():
+    """Seconds since 1970 of the machine's clock."""
+    return int(time.time())
+
+
+def idle():
+    """Gives the CPU to whatever is due, until the next interrupt."""
+    time.sleep(0.001)
+
+
+def until(condition, timeout, what):
+    """Returns the first true value of condition(); TimeoutError naming `what`."""
+    from hv import events
+
+    end = None if timeout is None else milliseconds() + int(timeout * 1000)
+    while True:
+        events.pump()
+        value = condition()
+        if value:
+            return value
+        if end is not None and milliseconds() >= end:
+            raise OSError(110, "no %s within %s s" % (what, timeout))
+        idle()

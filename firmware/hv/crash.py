@@ -1,0 +1,41 @@
+"""Why a guest died, readable."""
+
+from hv.vcpu import registers_text
+
+
+class Crash:
+    """A crash record: why, kind, rip, registers and the bytes at RIP."""
+
+    def __init__(self, record):
+        self.record = record
+        self.why = record.get("why", "")
+        self.kind = record.get("kind", "")
+
+    def get(self, name):
+        record = self.record
+        if name in record:
+            return record[name]
+        return record.get("registers", {}).get(name, 0)
+
+    def __getattr__(self, name):
+        if name[:1] == "_" or name == "record":
+            raise AttributeError(name)
+        if name in self.record or name in self.record.get("registers", {}):
+            return self.get(name)
+        raise AttributeError("a crash record has no %s" % name)
+
+    def __repr__(self):
+        code = self.record.get("bytes", b"")
+        if not isinstance(code, str):
+            code = " ".join(["%02x" % b for b in code])
+        return "%s\n%s\nbytes at rip: %s" % (
+            self.why, registers_text(self.get, self.get("cs")), code or "not readable")
+
+    def json(self):
+        """The record as the channel carries it: numbers and text only."""
+        out = {}
+        for key, value in self.record.items():
+            if isinstance(value, (bytes, bytearray)):
+                value = "".join(["%02x" % b for b in value])
+            out[key] = value
+        return out

@@ -1,0 +1,219 @@
+"""The pump: takes the core's events, tells the prompt and the host, applies policies.
+
+The core calls `wake` through the scheduler when there is something; anything that
+waits calls `pump()` itself.
+"""
+
+import io
+import sys
+
+import _hv
+from hv import channel, clock
+from hv import vm as guests
+
+LASTING = ("off", "crashed")
+REASON_TEXT = {
+    "exit": "exit", "poweroff": "power-off", "reset": "reset", "stopped": "stopped",
+    "crash": "crash",
+}
+# Which policy speaks for an end.
+POLICY = {"poweroff": "on_poweroff", "exit": "on_poweroff", "reset": "on_reboot",
+          "crash": "on_crash"}
+
+namespace = {}
+quiet = False  # `hv run`: the guest's console has the terminal
+_sources = {}  # parts of EXEC by stream
+_runs = []  # complete EXECs that wait
+_executing = False
+_due = {}  # guest id -> milliseconds at which it is started again
+_seen = {}  # guest id -> last state told
+
+
+def wake(_=None):
+    """For `_hv.notify`."""
+    try:
+        pump()
+    except Exception as e:  # an error here must not end up in an unrelated statement
+        notice("internal error: %s" % e)
+        sys.print_exception(e) if hasattr(sys, "print_exception") else None
+
+
+def notice(text):
+    """One line at the prompt, unless a program has it."""
+    raw = getattr(_hv, "raw_repl", False)
+    if callable(raw):
+        raw = raw()
+    if not raw and not quiet:
+        print("[%s]" % text if text[0] != "[" else text)
+
+
+def pump():
+    """Handles every event there is."""
+    while True:
+        event = _hv.event()
+        if event is None:
+            break
+        kind = event[0]
+        if kind == "state":
+            changed(event[1])
+        elif kind == "channel":
+            frame(event[1], event[2], event[3])
+        elif kind == "message":
+            message(event[1], event[2], event[3], event[4])
+    _restart_due()
+    _execute()
+
+
+# -- guests
+
+
+def changed(guest_id):
+    try:
+        info = _hv.guest_info(guest_id)
+    except OSError:
+        _seen.pop(guest_id, None)  # destroyed since
+        _due.pop(guest_id, None)
+        return
+    state = info["state"]
+    mark = (info["name"], state, sum([v[2] for v in info["vcpus"]]) if state in LASTING else 0)
+    if _seen.get(guest_id) == mark:
+        return
+    _seen[guest_id] = mark
+    guest = guests.by_id(guest_id)
+    crash = guest.crash if state == "crashed" else None
+    if state not in LASTING:
+        channel.state(guest_id, None)
+        if state in ("paused", "running"):
+            return
+        return
+    reason = info.get("reason", "none")
+    policy = guest.policies.get(POLICY.get(reason, ""))
+    again = policy is not None and policy.get("do") in ("restart", "pause")
+    channel.state(guest_id, crash.json() if crash else None)
+    line = "[%s] %s: %s" % (info["name"], state, REASON_TEXT.get(reason, reason))
+    if reason == "exit":
+        line += " with status %d" % info["status"]
+    if crash:
+        line += ", %s (%s.crash shows more)" % (crash.why, info["name"])
+    notice(line)
+    if again:
+        _again(guest, policy)
+
+
+def _again(guest, policy):
+    if policy["do"] == "pause":
+        _reload(guest, False)
+        return
+    most = policy.get("max")
+    if most is not None and guest.restarts >= most:
+        notice("[%s] not started again: max = %d reached" % (guest.name, most))
+        return
+    guest.restarts += 1
+    delay = policy.get("delay") or 0
+    if delay:
+        _due[guest.id] = clock.milliseconds() + int(delay * 1000)
+        _alarm()
+    else:
+        _reload(guest, True)
+
+
+def _reload(guest, start):
+    try:
+        guest.reset()
+        if start:
+            guest.start()
+            notice("[%s] started again" % guest.name)
+    except (OSError, ValueError) as e:
+        notice("[%s] not started again: %s" % (guest.name, said(e)))
+        channel.error("%s: %s" % (guest.name, said(e)))
+
+
+def _restart_due():
+    if not _due:
+        return
+    now = clock.milliseconds()
+    for guest_id in list(_due):
+        if _due[guest_id] <= now:
+            del _due[guest_id]
+            guest = guests.by_id(guest_id)
+            if guest.state in LASTING:
+                _reload(guest, True)
+    if _due:
+        _alarm()
+
+
+def _alarm():
+    """Asks to be woken when the next restart is due."""
+    wanted = min(_due.values()) - clock.milliseconds()
+    if hasattr(_hv, "alarm"):
+        _hv.alarm(max(wanted, 0))
+        return
+    try:
+        import micropython
+
+        micropython.schedule(wake, None)
+    except (ImportError, RuntimeError):
+        pass  # the next event or wait looks again
+
+
+def said(error):
+    """The sentence of an exception."""
+    if isinstance(error, OSError) and len(error.args) > 1:
+        return str(error.args[1])
+    return str(error) or type(error).__name__
+
+
+def message(guest_id, vcpu, kind, details):
+    """An exit that Python must answer. Nobody claims one yet: an unknown instruction."""
+    _hv.answer(guest_id, vcpu, "ud", 0)
+    notice("[%s] vcpu %d: nobody handles %s, the guest gets #UD" % (
+        guests.name_of(guest_id), vcpu, kind))
+
+
+# -- the host
+
+
+def frame(kind, stream, data):
+    if kind == channel.HELLO:
+        channel.hello()
+    elif kind == channel.EXEC:
+        if data:
+            _sources[stream] = _sources.get(stream, b"") + bytes(data)
+        else:
+            _runs.append((stream, _sources.pop(stream, b"")))
+    elif kind == channel.QUIT:
+        _hv.poweroff()
+
+
+def _execute():
+    """Runs what the host sent, one after the other."""
+    global _executing
+    if _executing:
+        return  # a program that waits pumps: its own successors wait their turn
+    while _runs:
+        stream, source = _runs.pop(0)
+        _executing = True
+        _hv.capture(stream)
+        failed = None
+        try:
+            exec(compile(str(source, "utf-8"), "<exec>", "exec"), namespace)
+        except SystemExit:
+            pass
+        except BaseException as e:
+            failed = traceback(e)
+        finally:
+            _hv.capture(-1)
+            _executing = False
+        end = {"ok": True} if failed is None else {"ok": False, "error": failed}
+        channel.send(channel.EXEC_END, stream, end)
+
+
+def traceback(error):
+    out = io.StringIO()
+    if hasattr(sys, "print_exception"):
+        sys.print_exception(error, out)
+    else:
+        import traceback as tb
+
+        out.write("".join(tb.format_exception(type(error), error, error.__traceback__)))
+    return out.getvalue()

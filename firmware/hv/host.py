@@ -1,0 +1,99 @@
+"""The machine that we booted on."""
+
+import _hv
+from hv import vm as guests
+from hv import text
+
+
+class Machine:
+    """hv.machine: cpus, memory, backend, emulator, features, missing."""
+
+    @property
+    def cpus(self):
+        return _hv.cpus()
+
+    @property
+    def memory(self):
+        return _hv.memory()
+
+    @property
+    def backend(self):
+        return _hv.backend()
+
+    @property
+    def emulator(self):
+        return _hv.emulator()
+
+    @property
+    def missing(self):
+        return _hv.missing()
+
+    @property
+    def features(self):
+        return _hv.caps()
+
+    @property
+    def modules(self):
+        return _hv.modules()
+
+    @property
+    def tsc_hz(self):
+        return _hv.tsc_hz()
+
+    def __repr__(self):
+        rows = [("cpu", "apic", "owner")]
+        for index, apic, state, owner in _hv.cpus():
+            rows.append((index, apic, owner_text(state, owner)))
+        memory = _hv.memory()
+        lines = [headline(), text.table(rows)]
+        lines.append("memory: %s, %s free (largest piece %s), monitor %s, Python heap %s" % tuple(
+            [text.size_text(memory[k]) for k in ("total", "free", "largest", "monitor", "heap")]))
+        shown = sorted([k for k, v in _hv.caps().items() if v is True])
+        lines.append("features: %s" % (", ".join(shown) or "none"))
+        missing = _hv.missing()
+        lines.append("missing: %s" % (", ".join(missing) or "nothing"))
+        return "\n".join(lines)
+
+
+def headline():
+    """Back end, emulator, frequency in one line."""
+    backend = _hv.backend()
+    world = {"svm": "AMD-V (svm)", "vmx": "VT-x (vmx)"}.get(backend, "no virtualisation")
+    place = {"qemu": " in QEMU", "bochs": " in Bochs", "kvm": " in KVM"}.get(_hv.emulator(), "")
+    return "Vipervisor on %s%s, %d CPUs at %d MHz" % (
+        world, place, len(_hv.cpus()), _hv.tsc_hz() // 1_000_000)
+
+
+def owner_text(state, owner):
+    if state == "control":
+        shared = " and %s (slices)" % guests.name_of(owner) if owner >= 0 else ""
+        return "Python" + shared
+    if owner >= 0:
+        return guests.name_of(owner)
+    return state
+
+
+def for_rules():
+    """What the rules compare a partition with."""
+    return {"cpus": len(_hv.cpus()), "memory": _hv.memory()["free"], "free": True}
+
+
+def banner(description):
+    """At most twelve lines: the machine, who owns what, three things to try."""
+    print(headline())
+    missing = _hv.missing()
+    if missing:
+        print("missing, no guest can run: %s" % ", ".join(missing))
+    owners = ["cpu%d %s" % (row[0], owner_text(row[2], row[3])) for row in _hv.cpus()]
+    print(" | ".join(owners))
+    shares = ["%s %s" % (g.name, text.size_text(g.memory_size)) for g in guests.guests()]
+    memory = _hv.memory()
+    shares.append("free %s" % text.size_text(memory["free"]))
+    print("memory: " + " | ".join(shares))
+    first = guests.guests()
+    name = first[0].name if first else None
+    print("try:  hv.guests()   hv.machine   help(hv)" if name is None else
+          "try:  hv.guests()   %s.console.attach()   %s.exits" % (name, name))
+    print("leave: exit() powers off; Ctrl-\\ leaves an attached console")
+    if _hv.emulator() == "qemu":
+        print("the same on VT-x: make run-vmx")

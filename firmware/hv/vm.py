@@ -1,0 +1,344 @@
+"""Guests: made, loaded, started, looked at."""
+
+import _hv
+from hv import clock, cpuid, msr, text
+from hv.console import Console
+from hv.crash import Crash
+from hv.loaders import layout, load
+from hv.memory import Memory
+from hv.vcpu import VCpu
+
+MEMORY_STEP = 2 << 20
+SMALLEST = 2 << 20
+CPUID_MAX_EXTENDED = 0x8000_0000
+CPUID_ADDRESS_SIZES = 0x8000_0008
+KHZ = 1000
+
+# Guests by id, so that a name is always the same object.
+_known = {}
+
+
+def _size(memory):
+    if isinstance(memory, str):
+        memory = text.parse_size(memory)
+    if memory < SMALLEST or memory % MEMORY_STEP:
+        raise ValueError("memory %s is not a multiple of 2M" % text.size_text(memory))
+    return memory
+
+
+def _choose(cpus):
+    """CPU numbers for a count or a list, ValueError with what is free."""
+    rows = _hv.cpus()
+    free = [row[0] for row in rows if row[2] == "idle"]
+    wanted = [cpus] if isinstance(cpus, int) else list(cpus)
+    count = cpus if isinstance(cpus, int) else len(wanted)
+    if count != 1:
+        raise ValueError("%d cpus: a guest has one in this version" % count)
+    if isinstance(cpus, int):
+        if not free:
+            raise OSError(16, "no cpu is free; free one with stop() and destroy()")
+        return free[:1]
+    cpu = wanted[0]
+    if cpu == 0:  # the control CPU: in slices
+        return wanted
+    if cpu not in [row[0] for row in rows]:
+        raise ValueError("no cpu %s; this machine has 0 to %d" % (cpu, len(rows) - 1))
+    if cpu not in free:
+        owner = [row[3] for row in rows if row[0] == cpu][0]
+        raise OSError(16, "cpu %d is taken by %s" % (cpu, name_of(owner)))
+    return wanted
+
+
+def name_of(guest_id):
+    try:
+        return _hv.guest_info(guest_id)["name"]
+    except OSError:
+        return "nobody"
+
+
+class Target:
+    """What the loaders write to."""
+
+    def __init__(self, guest, name, fresh):
+        self._id = guest.id
+        self.memory = guest.memory_size
+        self.fresh = fresh
+        self.data = self.module(name)
+
+    def module(self, name):
+        try:
+            return _hv.module(name)
+        except OSError:
+            raise ValueError(text.unknown("boot module", name, [m[0] for m in _hv.modules()]))
+
+    def write(self, gpa, data):
+        _hv.guest_write(self._id, gpa, data)
+
+    def load(self, gpa, name, offset, size):
+        _hv.guest_load_module(self._id, gpa, name, offset, size)
+
+
+class Guest:
+    """A guest. Guest("name", cpus=1, memory="256M") makes one; then .load(image),
+    .start(), .pause(), .resume(), .reset(), .stop(), .destroy(). Look at .state,
+    .exits, .crash, .memory, .vcpus[0], .console; wait("off", "crash") waits."""
+
+    def __init__(self, name, cpus=1, memory="256M", _id=None):
+        self.name = name
+        self._load = None  # the arguments of load(), for reset and restart
+        self._entry = None
+        self._fresh = True
+        self.policies = {}
+        self.restarts = 0
+        if _id is None:
+            _id = self._make(name, cpus, _size(memory))
+        self.id = _id
+        _known[_id] = self
+        info = _hv.guest_info(_id)
+        self.name = info["name"]
+        self.memory_size = info["memory"]
+        self.memory = Memory(_id, self.memory_size)
+        self.vcpus = [VCpu(_id, i) for i in range(len(info["vcpus"]))]
+        self.console = Console(self)
+
+    def _make(self, name, cpus, memory):
+        for guest in guests():
+            if guest.name == name:
+                raise ValueError("%s exists already; destroy() it or take another name" % name)
+        chosen = _choose(cpus)
+        guest_id = _hv.guest_create(name)
+        try:
+            for gpa, size in layout.ram(memory):
+                _hv.guest_add_ram(guest_id, gpa, size)
+            for cpu in chosen:
+                _hv.guest_add_vcpu(guest_id, cpu)
+            self._policy(guest_id, len(chosen))
+            _hv.guest_platform(guest_id, clock.wall())
+        except OSError as e:
+            _hv.guest_destroy(guest_id)
+            if e.args and e.args[0] == 12:
+                raise OSError(12, "no memory for %s: the largest free range is %s" % (
+                    text.size_text(memory), text.size_text(_hv.memory()["largest"])))
+            raise
+        return guest_id
+
+    def _policy(self, guest_id, vcpus):
+        caps = _hv.caps()
+        table = cpuid.build(_hv.cpuid, caps, _hv.tsc_hz(), guest_id, vcpus)
+        _hv.guest_set_cpuid(guest_id, table)
+        bits = 36
+        if _hv.cpuid(CPUID_MAX_EXTENDED, 0)[0] >= CPUID_ADDRESS_SIZES:
+            bits = _hv.cpuid(CPUID_ADDRESS_SIZES, 0)[0] & 0xFF
+        rdtscp = not caps.get("cpuid_hide_80000001_edx", 0) & cpuid.EDX_RDTSCP
+        _hv.guest_set_msrs(guest_id, msr.build(_hv.backend() == "svm", bits, rdtscp))
+
+    # -- life
+
+    def load(self, image, initrd=(), cmdline="", kind=None, modules=()):
+        """Loads a boot module by name; its kind is detected unless said."""
+        self._need("new", "load")
+        if isinstance(initrd, str):
+            initrd = (initrd,)
+        if isinstance(modules, str):
+            modules = (modules,)
+        self._load = (image, tuple(initrd), cmdline, kind, tuple(modules))
+        self._place()
+        return self
+
+    def _place(self):
+        name, initrd, cmdline, kind, modules = self._load
+        target = Target(self, name, self._fresh)
+        khz = _hv.tsc_hz() // KHZ if _hv.backend() == "svm" else 0
+        self.image, self._entry = load(target, name, initrd, cmdline, kind, modules, khz)
+        self._entry.apply(self.vcpus[0])
+        self._fresh = False
+
+    def start(self):
+        """Starts the guest at its entry point."""
+        self._need("new", "start")
+        if self._entry is None:
+            raise OSError(22, "%s has no image; load() one first" % self.name)
+        _hv.guest_start(self.id)
+        return self
+
+    def pause(self):
+        """Stops the guest's vCPUs where they are."""
+        self._need("running", "pause")
+        _hv.guest_pause(self.id)
+        return self
+
+    def resume(self):
+        """Lets a paused guest go on."""
+        self._need("paused", "resume")
+        _hv.guest_resume(self.id)
+        return self
+
+    def paused(self):
+        """with g.paused(): ... resumes at the end when it was running."""
+        return _Paused(self)
+
+    def reset(self):
+        """Back to the power-on state with its image loaded again, ready to start()."""
+        if self._load is None:
+            raise OSError(22, "%s was not loaded from here; destroy() and make it anew" % self.name)
+        if self.state in ("running", "paused"):
+            _hv.guest_stop(self.id)
+        _hv.guest_reset(self.id)
+        self._place()
+        return self
+
+    def stop(self):
+        """Ends the guest; its memory stays to be looked at."""
+        if self.state not in ("running", "paused"):
+            raise OSError(22, "%s is %s; only a running or paused guest stops" % (
+                self.name, self.state))
+        _hv.guest_stop(self.id)
+        return self
+
+    def destroy(self):
+        """Gives back the guest's CPUs and memory; it is gone afterwards."""
+        if self.state in ("running", "paused"):
+            _hv.guest_stop(self.id)
+        _hv.guest_destroy(self.id)
+        _known.pop(self.id, None)
+
+    REMEDY = {
+        ("load", "running"): "stop() and reset() it first",
+        ("load", "paused"): "stop() and reset() it first",
+        ("load", "off"): "reset() it first",
+        ("load", "crashed"): "reset() it first",
+        ("start", "paused"): "resume() it",
+        ("start", "off"): "reset() it first",
+        ("start", "crashed"): "reset() it first",
+        ("resume", "new"): "start() it",
+    }
+
+    def _need(self, state, verb):
+        now = self.state
+        if now == state:
+            return
+        hint = self.REMEDY.get((verb, now))
+        if hint is None:
+            hint = "only a %s guest can %s" % (state, verb)
+        raise OSError(16 if now == "running" else 22, "%s is %s; %s" % (self.name, now, hint))
+
+    # -- looking
+
+    @property
+    def info(self):
+        """Everything the core counts about this guest, as a dict."""
+        try:
+            return _hv.guest_info(self.id)
+        except OSError:
+            raise OSError(2, "%s was destroyed" % self.name)
+
+    @property
+    def state(self):
+        """new, running, paused, off or crashed."""
+        return self.info["state"]
+
+    @property
+    def exits(self):
+        """Counts of exits by kind, the most frequent first."""
+        return Exits(_hv.guest_exits(self.id))
+
+    @property
+    def crash(self):
+        """The crash record, or None."""
+        record = _hv.guest_crash(self.id)
+        return None if record is None else Crash(record)
+
+    def wait(self, *names, timeout=None):
+        """Waits for a state ("off", "crashed", "paused", ...) and returns it."""
+        wanted = ["crashed" if n == "crash" else n for n in names] or ["off", "crashed"]
+        states = ("new", "running", "paused", "off", "crashed")
+        for name in wanted:
+            if name not in states:
+                raise ValueError(text.unknown("state", name, states))
+
+        def reached():
+            return self.state if self.state in wanted else None
+
+        return clock.until(reached, timeout, "%s of %s" % (" or ".join(wanted), self.name))
+
+    def row(self):
+        info = self.info
+        cpus = ",".join([str(v[0]) for v in info["vcpus"]])
+        total = sum(_hv.guest_exits(self.id).values())
+        reason = info.get("reason")
+        state = info["state"] + (" (%s)" % reason if reason and reason != "none" else "")
+        return (self.name, state, cpus, text.size_text(info["memory"]), str(total))
+
+    HEAD = ("guest", "state", "cpu", "memory", "exits")
+
+    def __repr__(self):
+        try:
+            return text.table([self.HEAD, self.row()])
+        except OSError:
+            return "<guest %s, destroyed>" % self.name
+
+
+class _Paused:
+    def __init__(self, guest):
+        self._guest = guest
+        self._resume = False
+
+    def __enter__(self):
+        self._resume = self._guest.state == "running"
+        if self._resume:
+            self._guest.pause()
+        return self._guest
+
+    def __exit__(self, *error):
+        if self._resume and self._guest.state == "paused":
+            self._guest.resume()
+
+
+class Exits(dict):
+    """Counts by kind; the repr is a table, the most frequent first."""
+
+    def __str__(self):  # MicroPython would print the plain base class
+        return self.__repr__()
+
+    def __repr__(self):
+        rows = sorted([(n, k) for k, n in self.items() if n])
+        if not rows:
+            return "no exits yet"
+        return text.table([("exits", "kind")] + list(reversed(rows)))
+
+
+class Guests(list):
+    """The guests there are; the repr is a table."""
+
+    def __str__(self):  # MicroPython would print the plain base class
+        return self.__repr__()
+
+    def __repr__(self):
+        if not self:
+            return "no guests; make one with hv.Guest(name, cpus=1, memory=\"256M\")"
+        return text.table([Guest.HEAD] + [g.row() for g in self])
+
+
+def guests():
+    """All guests, those that an earlier Python made included."""
+    out = Guests()
+    for guest_id in _hv.guest_ids():
+        out.append(by_id(guest_id))
+    return out
+
+
+def by_id(guest_id):
+    known = _known.get(guest_id)
+    if known is None or known.name != _hv.guest_info(guest_id)["name"]:
+        known = Guest(None, _id=guest_id)
+        known._fresh = False
+    return known
+
+
+def guest(name):
+    """The guest with this name; ValueError lists the known ones."""
+    everybody = guests()
+    for g in everybody:
+        if g.name == name:
+            return g
+    raise ValueError(text.unknown("guest", name, [g.name for g in everybody]))
