@@ -1,0 +1,26 @@
+// Instructions that an exit leaves to be carried out here.
+#ifndef VIPERVISOR_VIRT_EMULATE_H
+#define VIPERVISOR_VIRT_EMULATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "virt/decode.h"
+#include "virt/exit.h"
+#include "virt/vcpu.h"
+
+// Handlers for the dispatcher: true, with e->length 0 when the instruction did not
+// complete (it faulted, or a REP goes on at the next entry).
+bool emulate_string_io(struct vcpu *v, struct exit_record *e);
+bool emulate_cr(struct vcpu *v, struct exit_record *e);
+bool emulate_dr(struct vcpu *v, struct exit_record *e);
+// What the register operand of a load gets from `value` (insn->size bytes of memory).
+void emulate_load(struct vcpu *v, const struct insn *insn, uint64_t value);
+
+// exits.c, for the above.
+bool exit_inject(struct vcpu *v, struct exit_record *e, uint8_t vector, bool has_error, uint32_t error);
+bool exit_inject_fault(struct vcpu *v, struct exit_record *e, const struct walk_fault *f);
+void exit_port_access(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value);
+unsigned exit_cpl(struct vcpu *v);
+
+#endif
