@@ -51,6 +51,7 @@ uint64_t svm_reg_get(struct vcpu *v, enum vreg reg);
 int svm_reg_set(struct vcpu *v, enum vreg reg, uint64_t value);
 void svm_seg_get(struct vcpu *v, enum vseg seg, struct segment *s);
 int svm_seg_set(struct vcpu *v, enum vseg seg, const struct segment *s);
+struct fetch_state svm_fetch_state(struct vcpu *v);
 int svm_field_get(struct vcpu *v, uint32_t field, uint64_t *value);
 void svm_reset_state(struct vmcb *b);
 

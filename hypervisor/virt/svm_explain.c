@@ -8,8 +8,6 @@
 
 // Bits 63:20 of EFER and those between that no CPU defines.
 #define EFER_DEFINED UINT64_C(0x0034FD01)
-#define CR4_DEFINED UINT64_C(0x00FF7FFF) // up to CET; 15, 19 are reserved
-#define CR4_RESERVED_LOW (UINT64_C(1) << 15 | UINT64_C(1) << 19)
 #define ATTR_L (1 << 9)
 #define ATTR_DB (1 << 10)
 #define IOPM_SIZE UINT64_C(0x3000)
@@ -57,8 +55,7 @@ void svm_explain(struct vcpu *v, char *buffer, size_t size) {
         {(b->cr0 & CR0_PG) && !(b->cr0 & CR0_PE), "CR0", b->cr0, "PG needs PE (15.5.1)"},
         {(b->efer & EFER_LMA) && (b->cr3 & ~(limit - 1)), "CR3", b->cr3,
             "bits above the physical address size must be 0 (15.5.1)"},
-        {(b->cr4 & ~CR4_DEFINED) || (b->cr4 & CR4_RESERVED_LOW), "CR4", b->cr4,
-            "reserved bits must be 0 (15.5.1)"},
+        {b->cr4 & ~CR4_DEFINED, "CR4", b->cr4, "reserved bits must be 0 (15.5.1)"},
         {b->dr6 >> 32, "DR6", b->dr6, "bits 63:32 must be 0 (15.5.1)"},
         {b->dr7 >> 32, "DR7", b->dr7, "bits 63:32 must be 0 (15.5.1)"},
         {paged_long && !(b->cr4 & CR4_PAE), "CR4", b->cr4, "long mode with paging needs PAE (15.5.1)"},

@@ -10,7 +10,6 @@
 #define SEG_ATTR_HIGH UINT32_C(0xF000) // AVL, L, D/B, G
 #define SEG_ATTR_HIGH_SHIFT 4 // the VMCB keeps them right above the low byte
 #define SEG_ATTR_P UINT32_C(0x80)
-#define SEG_ATTR_DPL_SHIFT 5
 #define SEG_ATTR_DPL (UINT32_C(3) << SEG_ATTR_DPL_SHIFT)
 
 // EFER.LMA follows from LME and CR0.PG, in whatever order the two are set. SVME
@@ -28,6 +27,32 @@ static bool pat_valid(uint64_t pat) {
         }
     }
     return true;
+}
+
+// The registers that a MOV takes #GP for (APM volume 2, 3.1; a guest's own MOVs are
+// judged by the CPU). Each sees the others as they are now.
+static bool cr0_valid(const struct vmcb *b, uint64_t value) {
+    if (value >> 32 || ((value & CR0_PG) && !(value & CR0_PE)) || ((value & CR0_NW) && !(value & CR0_CD))) {
+        return false;
+    }
+    return !(value & CR0_PG) || !(b->efer & EFER_LME) || (b->cr4 & CR4_PAE);
+}
+
+static bool cr4_valid(const struct vmcb *b, uint64_t value) {
+    if (value & ~CR4_DEFINED) {
+        return false;
+    }
+    bool lma = b->efer & EFER_LMA;
+    return !lma || ((value & CR4_PAE) && !((value ^ b->cr4) & CR4_LA57));
+}
+
+static bool efer_valid(const struct vmcb *b, uint64_t value) {
+    return !(value & ~EFER_SETTABLE) && !((b->cr0 & CR0_PG) && ((value ^ b->efer) & EFER_LME));
+}
+
+static bool cr3_valid(const struct vmcb *b, uint64_t value) {
+    // Bit 63 may be set by a MOV only, to say that nothing is to be flushed.
+    return !(b->efer & EFER_LMA) || !(value >> virt_caps.phys_bits);
 }
 
 uint64_t svm_reg_get(struct vcpu *v, enum vreg reg) {
@@ -93,8 +118,7 @@ int svm_reg_set(struct vcpu *v, enum vreg reg, uint64_t value) {
             b->rflags = value | RFLAGS_FIXED;
             return 0;
         case REG_CR0:
-            if (value >> 32 || ((value & CR0_PG) && !(value & CR0_PE)) ||
-                ((value & CR0_NW) && !(value & CR0_CD))) {
+            if (!cr0_valid(b, value)) {
                 return -EINVAL;
             }
             b->cr0 = value | CR0_ET;
@@ -104,16 +128,19 @@ int svm_reg_set(struct vcpu *v, enum vreg reg, uint64_t value) {
             b->cr2 = value;
             return 0;
         case REG_CR3:
+            if (!cr3_valid(b, value)) {
+                return -EINVAL;
+            }
             b->cr3 = value;
             return 0;
         case REG_CR4:
-            if (value >> 32) {
+            if (!cr4_valid(b, value)) {
                 return -EINVAL;
             }
             b->cr4 = value;
             return 0;
         case REG_EFER:
-            if (value & ~EFER_SETTABLE) {
+            if (!efer_valid(b, value)) {
                 return -EINVAL;
             }
             b->efer = value;
@@ -259,6 +286,12 @@ int svm_seg_set(struct vcpu *v, enum vseg seg, const struct segment *s) {
         b->cpl = (uint8_t)((attributes & SEG_ATTR_DPL) >> SEG_ATTR_DPL_SHIFT);
     }
     return 0;
+}
+
+struct fetch_state svm_fetch_state(struct vcpu *v) {
+    const struct vmcb *b = svm_vmcb(v);
+    return fetch_state_of(v->rip, b->cs.base, (uint32_t)b->cs.attributes << SEG_ATTR_HIGH_SHIFT, b->cr0,
+        b->cr3, b->cr4, b->efer);
 }
 
 // `field` is the byte offset in the VMCB of a value up to 8 bytes long.

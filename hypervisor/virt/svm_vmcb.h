@@ -24,6 +24,9 @@ enum {
 #define VM_CR_LOCK (UINT64_C(1) << 3)
 #define VM_CR_SVMDIS (UINT64_C(1) << 4)
 
+// 3.1.3: VME to UMIP, LA57, FSGSBASE, PCIDE, OSXSAVE, SMEP, SMAP, PKE, CET.
+#define CR4_DEFINED UINT64_C(0x00F71FFF)
+
 // CPUID 8000_000A EDX.
 enum {
     SVM_FEATURE_NP = 1 << 0,
