@@ -1,0 +1,4 @@
+# Python code that is part of the monitor's image.
+include("$(MPY_DIR)/extmod/asyncio")
+module("_boot.py")
+package("hv")

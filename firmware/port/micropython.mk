@@ -1,0 +1,72 @@
+# Builds $(BUILD)/libfirmware.a from the MicroPython tree and this folder.
+# Started by port.mk in this folder, with MICROPY_DIR, MICROPY_MPYCROSS and BUILD.
+
+# The version MicroPython reports, and the same bytes from the same sources: without
+# these, makeversionhdr.py asks git and takes the commit of the repository around it.
+export MICROPY_GIT_TAG ?= v1.25.0
+export MICROPY_GIT_HASH ?= v1.25.0
+export SOURCE_DATE_EPOCH ?= 1744675200
+export MICROPY_MPYCROSS
+
+FROZEN_MANIFEST ?= ../manifest.py
+HYPERVISOR ?= ../../hypervisor
+QSTR_DEFS = qstrdefsport.h
+MICROPY_ROM_TEXT_COMPRESSION ?= 0
+MICROPY_VFS_LFS2 = 1
+MICROPY_VFS_FAT = 1
+
+include $(MICROPY_DIR)/py/mkenv.mk
+include $(TOP)/py/py.mk
+include $(TOP)/extmod/extmod.mk
+
+# makemanifest.py wants a micropython-lib; the source package has none and none is used.
+HELP_BUILD_ERROR = "the monitor's MicroPython part did not compile"
+MPY_LIB_DIR = $(CURDIR)
+MPY_CROSS_FLAGS += -march=x64
+MPY_TOOL_FLAGS += -mlongint-impl=mpz -mmpz-dig-size=32
+
+INC += -I. -I$(TOP) -I$(BUILD) -I$(HYPERVISOR)
+
+CFLAGS += $(INC) -std=gnu11 -O2 -g -DNDEBUG -m64 -ffreestanding -nostdinc \
+    -isystem include -isystem $(shell $(CC) -print-file-name=include) \
+    -mno-red-zone -mcmodel=small -fno-pic -fno-pie -fno-stack-protector -fcf-protection=none \
+    -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-common \
+    -ffunction-sections -fdata-sections -fmacro-prefix-map=$(MICROPY_DIR)/= \
+    -fdebug-prefix-map=$(MICROPY_DIR)=micropython -Wall -Werror \
+    -DLFS2_NO_INTRINSICS -DLFS2_NO_ASSERT -DLFS2_NO_DEBUG -DLFS2_NO_WARN -DLFS2_NO_ERROR \
+    -DFFCONF_H=\"lib/oofatfs/ffconf.h\"
+
+# This folder's files. IRQ_C run in interrupt context, where nobody has saved the
+# SSE registers.
+IRQ_C = serial.c terminal.c native_break.c
+PORT_C = main.c mphalport.c libc.c poll.c line_edit.c power.c emulator.c native.c machine_mem.c channel.c capture.c \
+    modhv.c modhv_machine.c modhv_event.c
+
+SHARED_C = shared/libc/printf.c shared/runtime/gchelper_generic.c shared/runtime/interrupt_char.c \
+    shared/runtime/pyexec.c shared/runtime/stdout_helpers.c shared/runtime/sys_stdio_mphal.c \
+    shared/timeutils/timeutils.c
+
+SRC_C = $(PORT_C) $(IRQ_C) $(SHARED_C)
+SRC_QSTR += $(PORT_C) $(IRQ_C) shared/runtime/pyexec.c shared/runtime/sys_stdio_mphal.c
+
+LIB_C = $(SRC_LIB_LIBM_DBL_C) $(SRC_LIB_LIBM_DBL_SQRT_SW_C)
+
+OBJ = $(PY_O) $(addprefix $(BUILD)/, $(SRC_C:.c=.o) $(LIB_C:.c=.o)) $(BUILD)/frozen_content.o
+
+PORT_O = $(addprefix $(BUILD)/, $(PORT_C:.c=.o) $(IRQ_C:.c=.o))
+# Our own code under the house's warnings; MicroPython's headers do not pass -Wconversion.
+$(PORT_O): CFLAGS += -Wextra -Wshadow -Wmissing-prototypes -Wno-unused-parameter
+$(addprefix $(BUILD)/, $(IRQ_C:.c=.o)) $(BUILD)/py/scheduler.o: CFLAGS += -mgeneral-regs-only
+# What the compiler finds in sources that are not ours.
+$(BUILD)/lib/libm_dbl/%.o: CFLAGS += -Wno-maybe-uninitialized -Wno-unused-variable -Wno-parentheses \
+    -Wno-unused-but-set-variable
+$(BUILD)/lib/littlefs/%.o $(BUILD)/lib/oofatfs/%.o: CFLAGS += -Wno-unused-function -Wno-unused-variable
+
+.PHONY: firmware-lib
+firmware-lib: $(BUILD)/libfirmware.a
+
+$(BUILD)/libfirmware.a: $(OBJ)
+	$(ECHO) "AR $@"
+	$(Q)rm -f $@ && $(AR) rcsD $@ $^
+
+include $(TOP)/py/mkrules.mk

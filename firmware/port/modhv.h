@@ -1,0 +1,31 @@
+// What the files of module _hv share: arguments and errors.
+#ifndef VIPERVISOR_PORT_MODHV_H
+#define VIPERVISOR_PORT_MODHV_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "py/obj.h"
+
+struct guest;
+struct vcpu;
+
+// 0 to 2^64-1, else ValueError naming `what` and the value.
+uint64_t hv_u64(mp_obj_t value, const char *what);
+// 0 to `max`.
+uint64_t hv_range(mp_obj_t value, uint64_t max, const char *what);
+// The low 64 bits of any integer: data to be written.
+uint64_t hv_truncated(mp_obj_t value);
+// The guest with that id, else ValueError naming the ids there are.
+struct guest *hv_guest(mp_obj_t id);
+struct vcpu *hv_vcpu(struct guest *g, mp_obj_t index);
+// Negative errno: OSError. Else the value.
+int hv_check(int result);
+mp_obj_t hv_str(const char *s);
+// A function of module _hv for its table.
+#define HV_ENTRY(name) { MP_ROM_QSTR(MP_QSTR_##name), MP_ROM_PTR(&hv_##name##_obj) }
+
+// Names of enum exit_kind, lower case.
+qstr hv_exit_name(uint32_t kind);
+
+#endif

@@ -1,0 +1,222 @@
+// _hv: what happened, what is sent, what is printed.
+#include "capture.h"
+#include "channel.h"
+#include "cpu/insn.h"
+#include "line_edit.h"
+#include "modhv.h"
+#include "modhv_table.h"
+#include "poll.h"
+#include "port.h"
+#include "py/mphal.h"
+#include "py/runtime.h"
+#include "shared/runtime/pyexec.h"
+#include "terminal.h"
+#include "virt/guest.h"
+
+// ---- What happened ----
+
+// Messages that event() has returned and answer() has not ended yet.
+static uint8_t reported[GUEST_MAX]; // bit: vCPU
+_Static_assert(GUEST_VCPUS <= 8, "one bit a vCPU in `reported`");
+
+void event_answered(const struct vcpu *v) {
+    reported[v->guest->id] &= (uint8_t)~(1u << v->index);
+}
+
+void event_guest_made(uint32_t id) {
+    reported[id] = 0;
+}
+
+static struct vcpu *waiting_vcpu(const struct guest *g) {
+    for (uint32_t i = 0; i < g->vcpu_count; i++) {
+        if (g->vcpus[i]->state == VCPU_WAITING && !(reported[g->id] & (1u << i))) {
+            return g->vcpus[i];
+        }
+    }
+    return NULL;
+}
+
+bool event_ready(void) {
+    if (channel_next() != NULL) {
+        return true;
+    }
+    for (uint32_t i = 0; i < GUEST_MAX; i++) {
+        const struct guest *g = &guests[i];
+        if (g->state != GUEST_FREE && g->events != 0
+            && ((g->events & GUEST_EVENT_STATE) || waiting_vcpu(g) != NULL)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static mp_obj_t channel_event(const struct channel_frame *f) {
+    mp_obj_t fields[4] = {
+        MP_OBJ_NEW_QSTR(MP_QSTR_channel), MP_OBJ_NEW_SMALL_INT(f->type), MP_OBJ_NEW_SMALL_INT(f->stream),
+        mp_obj_new_bytes(f->payload, f->length),
+    };
+    channel_take();
+    return mp_obj_new_tuple(4, fields);
+}
+
+// What the core cannot answer itself, as Python needs it.
+static mp_obj_t message_detail(const struct vcpu *v) {
+    const struct exit_record *e = &v->exit;
+    mp_obj_t f[5];
+    size_t n = 0;
+    switch (e->kind) {
+        case EXIT_HYPERCALL:
+            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RAX] & UINT32_MAX);
+            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RBX]);
+            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RCX]);
+            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RDX]);
+            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RSI]);
+            break;
+        case EXIT_CPUID:
+        case EXIT_RDMSR:
+        case EXIT_WRMSR:
+            f[n++] = mp_obj_new_int_from_ull(v->gpr[e->kind == EXIT_CPUID ? GPR_RAX : GPR_RCX] & UINT32_MAX);
+            f[n++] = e->kind == EXIT_CPUID ? mp_obj_new_int_from_ull(v->gpr[GPR_RCX] & UINT32_MAX)
+                : mp_obj_new_int_from_ull((v->gpr[GPR_RDX] << 32) | (v->gpr[GPR_RAX] & UINT32_MAX));
+            break;
+        case EXIT_IO:
+            f[n++] = MP_OBJ_NEW_SMALL_INT(e->io.port);
+            f[n++] = MP_OBJ_NEW_SMALL_INT(e->io.size);
+            f[n++] = mp_obj_new_bool(!e->io.in);
+            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RAX] & (UINT64_MAX >> (64 - 8 * e->io.size)));
+            break;
+        case EXIT_NESTED_FAULT:
+            f[n++] = mp_obj_new_int_from_ull(e->nested.gpa);
+            f[n++] = MP_OBJ_NEW_SMALL_INT(e->nested.access);
+            break;
+        default:
+            f[n++] = mp_obj_new_int_from_ull(e->raw);
+            f[n++] = mp_obj_new_int_from_ull(e->qualification);
+            break;
+    }
+    return mp_obj_new_tuple(n, f);
+}
+
+static mp_obj_t message_event(struct guest *g, struct vcpu *v) {
+    mp_obj_t fields[5] = {
+        MP_OBJ_NEW_QSTR(MP_QSTR_message), MP_OBJ_NEW_SMALL_INT(g->id), MP_OBJ_NEW_SMALL_INT(v->index),
+        MP_OBJ_NEW_QSTR(hv_exit_name(v->exit.kind)), message_detail(v),
+    };
+    reported[g->id] |= (uint8_t)(1u << v->index);
+    return mp_obj_new_tuple(5, fields);
+}
+
+static mp_obj_t hv_event(void) {
+    const struct channel_frame *f = channel_next();
+    if (f != NULL) {
+        return channel_event(f);
+    }
+    for (uint32_t i = 0; i < GUEST_MAX; i++) {
+        struct guest *g = &guests[i];
+        if (g->state == GUEST_FREE || g->events == 0) {
+            continue;
+        }
+        if (g->events & GUEST_EVENT_STATE) {
+            __atomic_and_fetch(&g->events, (uint32_t)~GUEST_EVENT_STATE, __ATOMIC_ACQ_REL);
+            mp_obj_t fields[2] = { MP_OBJ_NEW_QSTR(MP_QSTR_state), MP_OBJ_NEW_SMALL_INT(i) };
+            return mp_obj_new_tuple(2, fields);
+        }
+        // The flag first, then the search: a vCPU that waits from now on sets it again.
+        __atomic_and_fetch(&g->events, (uint32_t)~GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
+        struct vcpu *v = waiting_vcpu(g);
+        if (v != NULL) {
+            __atomic_or_fetch(&g->events, (uint32_t)GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
+            return message_event(g, v);
+        }
+    }
+    return mp_const_none;
+}
+MP_DEFINE_CONST_FUN_OBJ_0(hv_event_obj, hv_event);
+
+// ---- Telling Python ----
+
+static mp_obj_t hv_notify(mp_obj_t function) {
+    MP_STATE_VM(hv_notify_function) = function == mp_const_none ? MP_OBJ_NULL : function;
+    return mp_const_none;
+}
+MP_DEFINE_CONST_FUN_OBJ_1(hv_notify_obj, hv_notify);
+MP_REGISTER_ROOT_POINTER(mp_obj_t hv_notify_function);
+
+void event_reset(void) {
+    MP_STATE_VM(hv_notify_function) = MP_OBJ_NULL;
+    terminal_handler_since = 0;
+    // A message whose handler is gone is told to the next one.
+    memset(reported, 0, sizeof(reported));
+    for (uint32_t i = 0; i < GUEST_MAX; i++) {
+        if (guests[i].state != GUEST_FREE) {
+            __atomic_or_fetch(&guests[i].events, (uint32_t)GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
+        }
+    }
+}
+
+// Called between bytecodes and when idle. Not through the scheduler's queue: while
+// that runs something the VM does not look at pending exceptions, and Ctrl-C could
+// not end a handler. Exceptions are printed and go no further.
+void event_notify(void) {
+    static bool inside;
+    mp_obj_t function = MP_STATE_VM(hv_notify_function);
+    if (inside || function == MP_OBJ_NULL || MP_STATE_VM(sched_state) < 0 || !event_ready()) {
+        return;
+    }
+    inside = true;
+    terminal_handler_since = rdtsc();
+    mp_call_function_1_protected(function, mp_const_none);
+    terminal_handler_since = 0;
+    inside = false;
+}
+
+// ---- The channel and the prompt ----
+
+static mp_obj_t hv_channel_send(mp_obj_t type, mp_obj_t stream, mp_obj_t buffer) {
+    mp_buffer_info_t b;
+    mp_get_buffer_raise(buffer, &b, MP_BUFFER_READ);
+    if (b.len > CHANNEL_PAYLOAD) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("payload of %u bytes is longer than %u"),
+            (unsigned)b.len, CHANNEL_PAYLOAD);
+    }
+    hv_check(channel_send((uint8_t)hv_range(type, UINT8_MAX, "type"),
+        (uint8_t)hv_range(stream, UINT8_MAX, "stream"), b.buf, b.len));
+    return mp_const_none;
+}
+MP_DEFINE_CONST_FUN_OBJ_3(hv_channel_send_obj, hv_channel_send);
+
+static mp_obj_t hv_capture(mp_obj_t stream) {
+    mp_int_t n = mp_obj_get_int(stream);
+    if (n < -1 || n > UINT8_MAX) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("stream %d is outside -1 to 255"), (int)n);
+    }
+    capture_set((int)n);
+    return mp_const_none;
+}
+MP_DEFINE_CONST_FUN_OBJ_1(hv_capture_obj, hv_capture);
+
+static mp_obj_t hv_raw_repl(void) {
+    return mp_obj_new_bool(pyexec_mode_kind == PYEXEC_MODE_RAW_REPL);
+}
+MP_DEFINE_CONST_FUN_OBJ_0(hv_raw_repl_obj, hv_raw_repl);
+
+// Prints a line between two lines of the prompt: what is being typed is drawn again.
+// Nothing while raw REPL is active, whose output belongs to a program; False then.
+static mp_obj_t hv_notice(mp_obj_t text) {
+    if (pyexec_mode_kind == PYEXEC_MODE_RAW_REPL) {
+        return mp_const_false;
+    }
+    size_t size;
+    const char *s = mp_obj_str_get_data(text, &size);
+    line_edit_hide();
+    mp_hal_stdout_tx_strn_cooked(s, size);
+    mp_hal_stdout_tx_str("\r\n");
+    line_edit_show();
+    return mp_const_true;
+}
+MP_DEFINE_CONST_FUN_OBJ_1(hv_notice_obj, hv_notice);
+
+static mp_obj_t hv_first_start(void) {
+    return mp_obj_new_bool(port_first_start);
+}
+MP_DEFINE_CONST_FUN_OBJ_0(hv_first_start_obj, hv_first_start);

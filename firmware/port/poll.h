@@ -1,0 +1,17 @@
+// What goes on beside Python on the control CPU.
+#ifndef VIPERVISOR_PORT_POLL_H
+#define VIPERVISOR_PORT_POLL_H
+
+#include <stdbool.h>
+
+// Channel frames and guests' slices: C only, callable from anywhere but interrupt
+// context; true while there is something for Python.
+bool poll_background(void);
+
+// modhv_event.c: is there something that event() would return?
+bool event_ready(void);
+// Calls the function given to _hv.notify() when there is.
+void event_notify(void);
+void event_reset(void); // at each start of Python
+
+#endif

@@ -1,0 +1,94 @@
+// The prompt's line: COM1, with Ctrl-C taken out in the interrupt handler.
+#include "terminal.h"
+
+#include "cpu/insn.h"
+#include "cpu/log.h"
+#include "cpu/smp.h"
+#include "cpu/string.h"
+#include "native.h"
+#include "py/runtime.h"
+#include "serial.h"
+#include "poll.h"
+#include "shared/runtime/interrupt_char.h"
+
+#define RX_SIZE 8192u
+#define TX_SIZE 8192u
+#define CTRL_C 0x03
+#define HANDLER_GRACE_MS 200
+
+static uint8_t rx_ring[RX_SIZE], tx_ring[TX_SIZE];
+volatile uint64_t terminal_handler_since;
+
+static bool take_interrupt(uint8_t key) {
+    bool wanted = key == mp_interrupt_char;
+    if (!wanted && key == CTRL_C && mp_interrupt_char == -1 && terminal_handler_since != 0) {
+        wanted = rdtsc() - terminal_handler_since > tsc_hz / 1000 * HANDLER_GRACE_MS;
+    }
+    if (wanted) {
+        mp_sched_keyboard_interrupt();
+        native_interrupt();
+    }
+    return wanted;
+}
+
+static struct serial com1 = {
+    .port = SERIAL_COM1,
+    .rx = rx_ring,
+    .rx_size = RX_SIZE,
+    .tx = tx_ring,
+    .tx_size = TX_SIZE,
+    .filter = take_interrupt,
+};
+
+static void com1_interrupt(void) {
+    serial_service(&com1);
+}
+
+void terminal_init(void) {
+    serial_init(&com1, SERIAL_COM1_IRQ, com1_interrupt);
+}
+
+int terminal_getc(void) {
+    return serial_getc(&com1);
+}
+
+bool terminal_has_input(void) {
+    return serial_has_input(&com1);
+}
+
+void terminal_poll(void) {
+    serial_service(&com1);
+}
+
+static void write_log(const char *text, size_t size) {
+    char part[128];
+    while (size > 0) {
+        size_t n = size < sizeof(part) - 1 ? size : sizeof(part) - 1;
+        memcpy(part, text, n);
+        part[n] = 0;
+        log_printf("%s", part);
+        text += n;
+        size -= n;
+    }
+}
+
+void terminal_write(const char *text, size_t size) {
+    if (!com1.present) {
+        write_log(text, size);
+        return;
+    }
+    while (size > 0) {
+        size_t n = serial_queue(&com1, (const uint8_t *)text, size);
+        text += n;
+        size -= n;
+        if (size > 0) {
+            // The reader is slow: guests go on meanwhile.
+            poll_background();
+            serial_service(&com1);
+        }
+    }
+}
+
+void terminal_flush(void) {
+    serial_flush(&com1, 500);
+}

@@ -1,0 +1,22 @@
+// The prompt's line: COM1.
+#ifndef VIPERVISOR_PORT_TERMINAL_H
+#define VIPERVISOR_PORT_TERMINAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+void terminal_init(void);
+int terminal_getc(void); // -1: nothing typed
+bool terminal_has_input(void);
+// Everything gets out, however long it takes; without a UART it goes to the log.
+void terminal_write(const char *text, size_t size);
+void terminal_flush(void);
+// Services the UART; for machines whose serial interrupt never comes.
+void terminal_poll(void);
+
+// While a handler runs under a prompt that is being edited, Ctrl-C belongs to the
+// handler once it has run for a moment (mphalport's interrupt character is off then).
+extern volatile uint64_t terminal_handler_since; // TSC; 0: no handler runs
+
+#endif
