@@ -188,15 +188,16 @@ class PromptShare:
 
     def __init__(self, prompt: Transcript) -> None:
         self.prompt = prompt
-        self._lock = threading.Lock()
+        self._lock = prompt.bell  # the prompt's listeners are called under it
         self._outlets: list[Outlet] = []
         self.taken_by: str | None = None
         prompt.listen(self._output, replay=False)
 
-    def join(self, outlet: Outlet) -> None:
-        """Have `outlet` see the prompt from its present line on."""
+    def join(self, outlet: Outlet, replay: bool = False) -> None:
+        """Have `outlet` see the prompt from its present line on, or from power-on."""
         with self._lock:
-            outlet.put(self.prompt.text.rpartition("\n")[2].encode())
+            text = self.prompt.raw if replay else self.prompt.text.rpartition("\n")[2].encode()
+            outlet.put(text)
             self._outlets.append(outlet)
 
     def leave(self, outlet: Outlet) -> None:

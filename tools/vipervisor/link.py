@@ -22,8 +22,15 @@ _IDLE = 24 * 3600.0  # the reader's socket limit: it only ever ends by EOF or cl
 class Reader(threading.Thread):
     """Hands every chunk that arrives on a socket to `sink`, until it ends."""
 
-    def __init__(self, sock: socket.socket, sink: Callable[[bytes], None], name: str) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        sink: Callable[[bytes], None],
+        name: str,
+        at_end: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(name=name, daemon=True)
+        self._at_end = at_end
         self._sock = sock.dup()
         self._sock.settimeout(_IDLE)
         self._sink = sink
@@ -34,10 +41,12 @@ class Reader(threading.Thread):
                 try:
                     data = self._sock.recv(65536)
                 except OSError:
-                    return
+                    break
                 if not data:
-                    return
+                    break
                 self._sink(data)
+        if self._at_end:
+            self._at_end()
 
 
 def close_socket(sock: socket.socket) -> None:
@@ -79,6 +88,7 @@ class Link:
         log: BinaryIO | None = None,
         attach: bool = True,
     ) -> None:
+        at_end = None if bell else self._lost  # the owner of a bell knows why a line ends
         self.bell = bell or Bell()
         self._sock = sock
         self._sock.settimeout(_SEND_LIMIT)
@@ -99,8 +109,11 @@ class Link:
         self.last: dict[int, End] = {}  # the newest of each guest
         self.error: str | None = None  # why the partition could not be started
         self.booted = False  # the monitor said it started the partition
-        self.reader = Reader(sock, self._receive, "channel")
+        self.reader = Reader(sock, self._receive, "channel", at_end)
         self.reader.start()
+
+    def _lost(self) -> None:
+        self.bell.fail(EmulatorError("the machine has closed its channel"))
 
     # --- what comes in ---
 

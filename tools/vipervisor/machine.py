@@ -315,6 +315,14 @@ class Machine:
         wanted = " or ".join(states)
         return self.bell.wait(look, timeout, f"the guest {guest} to be {wanted}")
 
+    def has_end(self, guest: str) -> bool:
+        """True when `wait_end` would return at once."""
+        self.link.check_started()
+        return any(
+            end.guest == guest and end.final
+            for end in self.link.ends[self._ends_seen.get(guest, 0) :]
+        )
+
     def wait_end(self, guest: str, timeout: float = 60) -> End:
         """Wait for a guest's next end record; each is returned once."""
         end = self.link.wait_end(guest, timeout, self._ends_seen.get(guest, 0))

@@ -42,7 +42,7 @@ class Transcript:
     """A growing text with a reading position, fed by a reader thread."""
 
     def __init__(self, bell: Bell, name: str, writer: Callable[[bytes], None]) -> None:
-        self._bell = bell
+        self.bell = bell
         self.name = name
         self._writer = writer
         self._plain = PlainText()
@@ -53,7 +53,7 @@ class Transcript:
 
     def feed(self, data: bytes) -> None:
         """Called by the reader thread with what came in."""
-        with self._bell:
+        with self.bell:
             self._raw += data
             self._text += self._plain.feed(data)
             for listener in list(self._listeners):
@@ -61,13 +61,13 @@ class Transcript:
 
     def listen(self, listener: Callable[[bytes], None], replay: bool = True) -> None:
         """Have `listener` called with every later chunk, and first with all so far."""
-        with self._bell:
+        with self.bell:
             if replay and self._raw:
                 listener(bytes(self._raw))
             self._listeners.append(listener)
 
     def unlisten(self, listener: Callable[[bytes], None]) -> None:
-        with self._bell:
+        with self.bell:
             if listener in self._listeners:
                 self._listeners.remove(listener)
 
@@ -78,7 +78,7 @@ class Transcript:
 
     @property
     def raw(self) -> bytes:
-        with self._bell:
+        with self.bell:
             return bytes(self._raw)
 
     def tail(self, lines: int = 8) -> str:
@@ -100,7 +100,7 @@ class Transcript:
             searched = len(self._text)
             return compiled.search(self._text, start)
 
-        match = self._bell.wait(look, timeout, lambda: self._waited_for(compiled.pattern))
+        match = self.bell.wait(look, timeout, lambda: self._waited_for(compiled.pattern))
         self._position = match.end()
         return match
 

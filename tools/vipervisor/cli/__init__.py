@@ -1,0 +1,76 @@
+"""The command line `hv`: one module per group of commands. Its statuses and messages are
+described in docs/cli.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .. import terminal
+from ..errors import HostError, UsageError
+from . import attach, boot, check, common, run
+
+USAGE_STATUS = 2
+FAILURE_STATUS = 1
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one sentence for an error and a status that the command chooses."""
+
+    usage_status = USAGE_STATUS
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"{self.prog}: {message} (`{self.prog} --help` shows the usage)\n")
+        raise SystemExit(self.usage_status)
+
+
+class RunParser(Parser):
+    usage_status = run.HOST_FAILURE
+
+
+def build_parser() -> Parser:
+    parser = Parser(prog="hv", description="Vipervisor: guests on a hypervisor in Python.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    check.add(commands)
+    # `hv run` keeps the low statuses for its guest, so its own usage errors differ.
+    commands._parser_class = RunParser
+    run.add(commands)
+    commands._parser_class = Parser
+    boot.add(commands)
+    attach.add(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = build_parser()
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else FAILURE_STATUS
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return USAGE_STATUS
+    is_run = options.command == "run"
+    try:
+        with terminal.end_on(signal.SIGTERM, signal.SIGHUP):
+            status = options.function(options)
+            sys.stdout.flush()
+            return int(status)
+    except UsageError as error:
+        common.complain(options.command, error)
+        return run.HOST_FAILURE if is_run else USAGE_STATUS
+    except HostError as error:
+        common.complain(options.command, error)
+        return run.HOST_FAILURE if is_run else FAILURE_STATUS
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads what is left
+        return run.HOST_FAILURE if is_run else FAILURE_STATUS
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else FAILURE_STATUS

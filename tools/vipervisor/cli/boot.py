@@ -1,0 +1,124 @@
+"""`hv boot`: a partition in an emulator, this terminal at the monitor's prompt."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from pathlib import Path
+from typing import Any
+
+from .. import terminal
+from ..errors import EmulatorError, HostError
+from ..hub import Hub, Outlet
+from ..machine import Machine
+from ..registry import Claim
+from . import common
+from .run import describe
+
+_FIRST_LINES = 3
+_POWERED_OFF = ("powered", "asked to quit", "closed")
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "boot",
+        help="boot a partition and be at its prompt",
+        description="Boot a partition. The terminal is the prompt: exit() powers off, "
+        "Ctrl-] closes. Without a terminal it shows that guests and prompt are up, and "
+        "powers off.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE")
+    common.add_machine_options(parser)
+    parser.add_argument("--timeout", type=common.seconds, default=None, metavar="S")
+    parser.add_argument("--logs", type=Path, metavar="DIR", help="keep every line's log there")
+    parser.set_defaults(function=main)
+
+
+def main(options: argparse.Namespace) -> int:
+    partition, files = common.load_partition(options.file)
+    claim = Claim(options.machine, str(partition.get("name") or options.file.stem))
+    hub: Hub | None = None
+    machine = Machine(
+        partition, files, backend=options.backend, accel=options.accel, logs=options.logs
+    )
+    try:
+        machine.power_on()
+        hub = Hub(machine.link, machine.prompt, claim.folder)
+        claim.write_info(describe(machine, hub, str(options.file)))
+        terminal.say(
+            f"hv boot: {claim.name} on {machine.emulator.name} ({machine.backend}), "
+            f"{machine.cpus} CPUs, {common.human_size(machine.memory)}; "
+            f"prompt also at {hub.pty.path}"
+        )
+        if terminal.stdin_is_terminal():
+            return interact(machine, hub)
+        return show(machine, options.timeout)
+    finally:
+        if hub is not None:
+            hub.close()
+        machine.close()
+        claim.release()
+
+
+def interact(machine: Machine, hub: Hub) -> int:
+    """The terminal is the prompt until the machine ends or Ctrl-]."""
+    terminal.say("hv boot: exit() powers off, Ctrl-] closes the machine")
+    keys = terminal.Keys(terminal.CTRL_CLOSE)
+    outlet = Outlet(terminal.write_out, "terminal")
+    with terminal.raw():
+        hub.share.join(outlet, replay=True)
+        threading.Thread(
+            target=_stop_at_end, args=(machine, keys), name="end of machine", daemon=True
+        ).start()
+        for data in keys:
+            hub.share.type(data)
+        hub.share.leave(outlet)
+        outlet.close()
+    if keys.left:
+        terminal.say("\nhv boot: closed")
+        return 0
+    why = machine.ended or "it is gone"
+    terminal.say(f"\nhv boot: {why}")
+    return 0 if any(word in why for word in _POWERED_OFF) else 1
+
+
+def _stop_at_end(machine: Machine, keys: terminal.Keys) -> None:
+    try:
+        machine.wait_off(365 * 86400.0)
+    except HostError:
+        pass
+    keys.stop()
+
+
+def show(machine: Machine, timeout: float | None) -> int:
+    """Without a terminal: prove that every guest and the prompt are up, then power off."""
+    limit = timeout or 2 * machine.boot_timeout
+    machine.wait_monitor()
+    machine.wait_started(limit)
+    status = 0
+    for guest in machine.partition["guests"]:
+        name = guest["name"]
+        state = machine.wait_state(name, "running", "off", "crashed", timeout=limit)
+        console = machine.console(name)
+        if state == "running":
+            console.expect(r"[^\n]+\n", limit)
+        end = machine.link.last.get(console.guest.id)
+        lines = [line for line in console.text.splitlines() if line.strip()]
+        for line in lines[:_FIRST_LINES]:
+            print(f"{name}: {line}")
+        if end is not None and end.state == "crashed":
+            terminal.say(f"hv boot: {end.describe()}")
+            status = 1
+    print(machine.exec("import hv; print(hv.guests())", limit).rstrip())
+    for guest in machine.partition["guests"]:
+        tail = machine.console(guest["name"]).tail(1)
+        print(f"{guest['name']}: {tail}")
+    machine.prompt.write("\r")
+    machine.prompt.expect(r">>> ", limit)
+    print("the prompt answers on COM1")
+    try:
+        why = machine.quit(limit)
+    except EmulatorError as error:
+        why = str(error)
+    terminal.say(f"hv boot: {why}")
+    return status

@@ -1,0 +1,302 @@
+"""`hv run`: one guest from any image, its console here, its status as this command's."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import accel as accelerators
+from .. import terminal
+from ..channel import End, describe_crash
+from ..errors import EmulatorError, HostError, UsageError, WaitTimeout
+from ..hub import Hub
+from ..image import readable
+from ..link import Console
+from ..machine import Machine
+from ..registry import Claim
+from ..transcript import PlainText
+from . import common
+
+# The statuses of `hv run` above the guest's own 0 to 119.
+LARGEST_GUEST_STATUS = 119
+RESET = 121
+ENDED_FIRST = 123
+TIMED_OUT = 124
+HOST_FAILURE = 125
+CRASHED = 126
+
+_SCRIPT = "script.py"
+_MATCH_BACK = 64 * 1024
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="boot one guest from an image",
+        description="Boot one guest: its console on stdin and stdout, its status as the "
+        "command's (see docs/cli.md).",
+    )
+    parser.add_argument("image", type=Path, metavar="IMAGE")
+    parser.add_argument("--kind", help="what the image is, when it cannot be detected")
+    parser.add_argument("--cmdline", default="", help="the guest's command line")
+    parser.add_argument("--initrd", action="append", type=Path, default=[], metavar="FILE")
+    parser.add_argument("--module", action="append", type=Path, default=[], metavar="FILE")
+    parser.add_argument("--device", action="append", default=[], metavar="NAME")
+    parser.add_argument("--cpus", type=common.positive, default=1, metavar="N")
+    parser.add_argument("--memory", type=common.size, default=256 << 20, metavar="SIZE")
+    common.add_machine_options(parser)
+    parser.add_argument("--until", type=common.regex, metavar="REGEX", help="status 0 on a match")
+    parser.add_argument("--timeout", type=common.seconds, metavar="S", help="status 124 after it")
+    parser.add_argument("--reboot", action="store_true", help="let the guest reset itself")
+    parser.add_argument("--script", type=Path, metavar="FILE.py", help="run on the monitor first")
+    parser.add_argument("--stats", action="store_true", help="exit counts on stderr at the end")
+    parser.set_defaults(function=main)
+
+
+@dataclass
+class Plan:
+    """A one-guest partition and the files it takes."""
+
+    partition: dict[str, Any]
+    files: dict[str, Path] = field(default_factory=dict)
+    guest: str = ""
+
+
+def plan(options: argparse.Namespace, accel: str) -> Plan:
+    """The partition of one guest that the options describe."""
+    paths = [options.image, *options.initrd, *options.module]
+    what = ["image"] + ["initrd"] * len(options.initrd) + ["module"] * len(options.module)
+    for path, kind in zip(paths, what, strict=True):
+        readable(path, kind)
+    files = common.module_names(paths)
+    names = [common.name_of(files, path) for path in paths]
+    guest = re.sub(r"[^a-z0-9-]+", "-", options.image.name.split(".")[0].lower()).strip("-")
+    guest = guest[:31] or "guest"
+    if not guest[0].isalpha():
+        guest = "g-" + guest[:29]
+    # Bochs runs CPUs in turn: with one guest CPU a second physical one only costs time.
+    sliced = accel == "bochs" and options.cpus == 1
+    run: dict[str, Any] = {"single": True}
+    if options.script:
+        readable(options.script, "script")
+        files[_SCRIPT] = options.script
+        run["script"] = _SCRIPT
+    first_module = 1 + len(options.initrd)
+    description = {
+        "format": 1,
+        "name": guest,
+        "machine": {
+            "cpus": 1 if sliced else options.cpus + 1,
+            "memory": 0,
+        },
+        "guests": [
+            {
+                "name": guest,
+                "cpus": [0] if sliced else options.cpus,
+                "memory": options.memory,
+                "image": names[0],
+                "kind": options.kind,
+                "initrd": names[1:first_module],
+                "cmdline": options.cmdline,
+                "modules": names[first_module:],
+                "devices": options.device,
+                "on_crash": {"do": "stop"},
+                "on_poweroff": {"do": "stop"},
+                "on_reboot": {"do": "restart" if options.reboot else "stop"},
+            }
+        ],
+        "run": run,
+    }
+    return Plan(description, files, guest)
+
+
+class Until:
+    """Looks for the pattern in the console's text, whatever its chunks are."""
+
+    def __init__(self, pattern: re.Pattern[str] | None) -> None:
+        self._pattern = pattern
+        self._plain = PlainText()
+        self._text = ""
+        self.matched = False
+
+    def feed(self, data: bytes) -> None:
+        if self._pattern is None or self.matched:
+            return
+        self._text = self._text[-_MATCH_BACK:] + self._plain.feed(data)
+        self.matched = bool(self._pattern.search(self._text))
+
+
+def status_of(end: End, until: bool) -> int:
+    """The command's status for the guest's end record."""
+    if end.state == "crashed" or end.reason == "crash":
+        return CRASHED
+    if end.reason == "reset":
+        return RESET
+    if end.reason == "stopped":
+        return HOST_FAILURE
+    if until:
+        return ENDED_FIRST
+    if end.reason == "exit":
+        return min(end.status or 0, LARGEST_GUEST_STATUS)
+    return 0
+
+
+def report(end: End, until: re.Pattern[str] | None) -> None:
+    """On stderr what the status alone does not say."""
+    if end.state == "crashed" or end.reason == "crash":
+        terminal.say(f"hv run: {end.guest} crashed")
+        terminal.say(describe_crash(end.crash or {}))
+    elif end.reason == "reset":
+        terminal.say(f"hv run: {end.guest} reset itself (--reboot would let it)")
+    elif end.reason == "stopped":
+        terminal.say(f"hv run: {end.guest} was stopped by the monitor")
+    elif until is not None:
+        terminal.say(f"hv run: {end.describe()} before /{until.pattern}/ was seen")
+    elif end.reason == "exit" and (end.status or 0) > LARGEST_GUEST_STATUS:
+        terminal.say(f"hv run: the guest's status is {end.status} ({end.status:#x})")
+
+
+class Session:
+    """One run, from power-on to the verdict."""
+
+    def __init__(self, options: argparse.Namespace, machine: Machine, guest: str) -> None:
+        self._options = options
+        self._machine = machine
+        self._guest = guest
+        self._until = Until(options.until)
+        self._broken = False
+        limit = options.timeout
+        self._end: float | None = None if limit is None else time.monotonic() + limit
+        self.keys = terminal.Keys()
+
+    def _output(self, data: bytes) -> None:
+        self._until.feed(data)
+        try:
+            terminal.write_out(data)
+        except OSError:
+            self._broken = True  # nobody reads our stdout any more
+
+    def left(self, usual: float) -> float:
+        """Seconds for a wait that usually takes no more than `usual`."""
+        if self._end is None:
+            return usual
+        return max(0.0, min(usual, self._end - time.monotonic()))
+
+    def boot(self) -> Console:
+        """Power on, have the console, type stdin at it."""
+        machine = self._machine
+        machine.power_on()
+        machine.boot_timeout = self.left(machine.boot_timeout)
+        machine.wait_monitor()
+        console = machine.console(self._guest, self.left(machine.boot_timeout))
+        console.listen(self._output)
+        threading.Thread(target=self._type, args=(console,), name="stdin", daemon=True).start()
+        return console
+
+    def _type(self, console: Console) -> None:
+        for data in self.keys:
+            try:
+                while data:
+                    console.write(data[:512])
+                    data = data[512:]
+            except WaitTimeout:
+                continue  # the guest does not read: drop what it left
+            except HostError:
+                return
+
+    def verdict(self) -> int:
+        """Wait for what decides the status."""
+        machine, options = self._machine, self._options
+        while True:
+            decided = machine.bell.wait(
+                self._look, self.left(365 * 86400.0), f"the guest {self._guest} to end"
+            )
+            if decided == "broken":
+                raise BrokenPipeError
+            if decided == "match":
+                return 0
+            end = machine.wait_end(self._guest, 1)
+            if end.reason == "reset" and options.reboot:
+                continue
+            self.stats(end.exits)
+            report(end, options.until)
+            return status_of(end, options.until is not None)
+
+    def _look(self) -> str | None:
+        if self._broken:
+            return "broken"
+        if self._until.matched:
+            return "match"
+        return "end" if self._machine.has_end(self._guest) else None
+
+    @property
+    def matched(self) -> bool:
+        """True when --until decided, and the guest still ran."""
+        return self._until.matched
+
+    def stats(self, exits: dict[str, int] | None) -> None:
+        if self._options.stats and exits is not None:
+            terminal.say(common.exits_table(exits))
+
+    def live_exits(self) -> dict[str, int] | None:
+        """The counts of a guest that still runs, asked at the prompt's back door."""
+        if not self._options.stats:
+            return None
+        code = f"import hv, json; print(json.dumps(dict(hv.guest({self._guest!r}).exits)))"
+        try:
+            return {str(k): int(v) for k, v in json.loads(self._machine.exec(code, 10)).items()}
+        except (HostError, ValueError):
+            return None
+
+
+def main(options: argparse.Namespace) -> int:
+    backend, accel = accelerators.choose(options.backend, options.accel)
+    planned = plan(options, accel)
+    if not options.image.stat().st_size:
+        raise UsageError(f"{options.image} is empty: no guest is in it")
+    claim = Claim(options.machine, planned.guest)
+    hub: Hub | None = None
+    machine = Machine(planned.partition, planned.files, backend=backend, accel=accel)
+    session = Session(options, machine, planned.guest)
+    try:
+        with terminal.raw(keep_signals=True):
+            try:
+                session.boot()
+                hub = Hub(machine.link, machine.prompt, claim.folder)
+                claim.write_info(describe(machine, hub, str(options.image)))
+                status = session.verdict()
+                if session.matched:
+                    session.stats(session.live_exits())
+                return status
+            except (WaitTimeout, EmulatorError) as error:
+                if session.left(1) == 0:
+                    terminal.say(f"hv run: no end within {options.timeout:g} s")
+                    session.stats(session.live_exits() if hub else None)
+                    return TIMED_OUT
+                raise HostError(str(error)) from None
+    finally:
+        session.keys.stop()
+        if hub is not None:
+            hub.close()
+        machine.close()
+        claim.release()
+
+
+def describe(machine: Machine, hub: Hub, partition: str) -> dict[str, Any]:
+    """What `hv ps` shows of a machine, and where its prompt is."""
+    return {
+        "backend": machine.backend,
+        "accel": machine.accel,
+        "cpus": machine.cpus,
+        "memory": machine.memory,
+        "partition": partition,
+        "pty": hub.pty.path,
+        "emulator_pid": machine.emulator.pid,
+        "started": int(time.time()),
+    }

@@ -1,0 +1,102 @@
+"""This process's terminal: raw mode that is always undone, and relays to a line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+CTRL_CLOSE = b"\x1d"  # Ctrl-], leaves `hv boot` and `hv repl`
+CTRL_LEAVE = b"\x1c"  # Ctrl-\, leaves `hv console`
+
+
+def stdin_is_terminal() -> bool:
+    return os.isatty(0)
+
+
+@contextlib.contextmanager
+def raw(keep_signals: bool = False) -> Iterator[None]:
+    """Every key goes to the machine; Ctrl-C too, unless signals are kept."""
+    if not stdin_is_terminal():
+        yield
+        return
+    saved = termios.tcgetattr(0)
+    try:
+        tty.setraw(0, termios.TCSANOW)
+        if keep_signals:
+            mode = termios.tcgetattr(0)
+            mode[3] |= termios.ISIG
+            termios.tcsetattr(0, termios.TCSANOW, mode)
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, saved)
+
+
+def write_out(data: bytes) -> None:
+    """To stdout, at once and whole."""
+    sys.stdout.flush()
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def say(text: str) -> None:
+    """A line on stderr that is right in raw mode too."""
+    end = "\r\n" if stdin_is_terminal() and os.isatty(2) else "\n"
+    sys.stderr.write(text.replace("\n", end) + end)
+    sys.stderr.flush()
+
+
+class Keys:
+    """Chunks of what is typed, until a leave key, end of input or `stop`."""
+
+    def __init__(self, leave: bytes | None = None) -> None:
+        self._leave = leave
+        self._wake_read, self._wake_write = os.pipe()
+        self.left = False  # by the leave key
+
+    def stop(self) -> None:
+        """End the iteration, from any thread."""
+        with contextlib.suppress(OSError):
+            os.write(self._wake_write, b"x")
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            ready, _, _ = select.select([0, self._wake_read], [], [])
+            if self._wake_read in ready:
+                return
+            try:
+                data = os.read(0, 4096)
+            except OSError:
+                return
+            if not data:
+                return
+            if self._leave and stdin_is_terminal() and self._leave in data:
+                data = data[: data.index(self._leave)]
+                self.left = True
+            if data:
+                yield data
+            if self.left:
+                return
+
+
+@contextlib.contextmanager
+def end_on(*signals: signal.Signals) -> Iterator[None]:
+    """Turn these signals into SystemExit, so that every owner cleans up."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    old: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
+    for number in signals:
+        old[number] = signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
