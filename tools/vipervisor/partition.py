@@ -18,17 +18,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Union
+from typing import Any
 
 from .toml_lines import key_lines, line_of
 
-if sys.version_info >= (3, 11):
+if sys.version_info >= (3, 11):  # noqa: UP036
     import tomllib
 else:
     import tomli as tomllib
 
 Description = dict[str, Any]
-KeyPath = tuple[Union[str, int], ...]
+KeyPath = tuple[str | int, ...]
 
 _HERE = Path(__file__).resolve().parent
 # In the source tree, or beside this file in an installed package.
@@ -170,7 +170,7 @@ def render_map(description: Description) -> str:
     """Who owns which CPU and how much memory, as text."""
     guests = description["guests"]
     owners: dict[int, list[str]] = {0: ["Python"]}
-    for guest, cpus in zip(guests, rules.assign(description)):
+    for guest, cpus in zip(guests, rules.assign(description), strict=True):
         for cpu in cpus:
             owners.setdefault(cpu, []).append(guest["name"] + (" (slices)" if cpu == 0 else ""))
     machine = description["machine"]
@@ -253,116 +253,6 @@ class _Files:
                 data, guest["kind"], memory, beside if complete else 0, (*path, "image")
             )
         self.findings += findings
-        guest["kind"] = kind
-    table = {"version": 1, "guest": [guest]}
-    description, files, findings = _compile(table, Path())
-
-    def found(finding: Any) -> Found:
-        key = finding.path[2] if len(finding.path) > 2 else ""
-        option = _OPTIONS.get(str(key), str(key) or "hv run")
-        return Found(option, None, finding.rule, finding.place(), finding.text())
-
-    if findings:
-        return Loaded(None, {}, [found(f) for f in findings])
-    run = {"single": True}
-    return Loaded({"format": 1, "name": name, **description, "run": run}, files, [])
-
-
-def render_map(description: Description) -> str:
-    """Who owns which CPU and how much memory, as text."""
-    guests = description["guests"]
-    owners: dict[int, list[str]] = {0: ["Python"]}
-    for guest, cpus in zip(guests, rules.assign(description)):
-        for cpu in cpus:
-            owners.setdefault(cpu, []).append(guest["name"] + (" (slices)" if cpu == 0 else ""))
-    machine = description["machine"]
-    lines = [
-        f"cpu {cpu}  {' + '.join(owners.get(cpu, ['free']))}"
-        + (", control CPU" if cpu == 0 else "")
-        for cpu in range(machine["cpus"])
-    ]
-    rest = machine["memory"] - sum(g["memory"] for g in guests)
-    width = max(len(g["name"]) for g in guests)
-    lines.append(f"memory {rules.size_text(machine['memory'])}")
-    for guest in guests:
-        image = f"{guest['image']} ({guest['kind']})"
-        lines.append(f"  {guest['name']:<{width}}  {rules.size_text(guest['memory']):>6}  {image}")
-    lines.append(f"  {'':<{width}}  {rules.size_text(rest):>6}  the monitor, the images, free")
-    return "\n".join(lines)
-
-
-def rules_table() -> str:
-    """All rules as a Markdown table (docs/partition.md holds it)."""
-    rows = ["| rule | why | remedy |", "|---|---|---|"]
-    for rule, (why, remedy) in rules.RULES.items():
-        rows.append(f"| `{rule}` | {why} | {remedy} |".replace("\n", " "))
-    return "\n".join(rows)
-
-
-def _syntax(shown: str, message: str, text: str) -> Found:
-    match = re.search(r"\(at line (\d+), column \d+\)", message)
-    line = int(match.group(1)) if match else text.count("\n") + 1
-    what = re.sub(r"\s*\(at .*\)$", "", message)
-    finding = rules.Finding("toml-syntax", (), what[:1].lower() + what[1:])
-    return Found(shown, line, finding.rule, "", finding.text())
-
-
-def _compile(table: Any, folder: Path) -> tuple[Description, dict[str, Path], list[Any]]:
-    """Rules over the table, then over the files; modules by the names that they get."""
-    draft, findings = rules.compile_(table)
-    bad = {f.path for f in findings}
-    files = _Files(folder)
-    for i, guest in enumerate(draft["guests"]):
-        files.guest(guest, ("guest", i), bad)
-    findings = findings + files.findings
-    total = sum(path.stat().st_size for path in files.modules.values())
-    # Once more with the images' sizes, for the sum of memory.
-    description, again = rules.compile_(table, total)
-    known = {(f.rule, f.path) for f in findings}
-    findings += [f for f in again if (f.rule, f.path) not in known]
-    description["guests"] = draft["guests"]
-    description.pop("format", None)
-    return description, files.modules, findings
-
-
-class _Files:
-    """The files that guests name: checked, and given names as boot modules."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.modules: dict[str, Path] = {}
-        self.findings: list[Any] = []
-
-    def guest(self, guest: Description, path: KeyPath, bad: set[KeyPath]) -> None:
-        """Replaces the paths of a guest by module names and fills in its kind."""
-        beside, complete = 0, True
-        for key in ("initrd", "modules"):
-            names = []
-            for file in guest[key]:
-                found = self._file(file, (*path, key))
-                if found is None:
-                    complete = False
-                    continue
-                beside += (found.stat().st_size + _PAGE - 1) // _PAGE * _PAGE
-                names.append(self._name(found, guest["name"]))
-            guest[key] = names
-        if guest["image"] is None or (*path, "kind") in bad:
-            return
-        image = self._file(guest["image"], (*path, "image"))
-        if image is None:
-            return
-        memory = guest["memory"] if (*path, "memory") not in bad else None
-        with _content(image) as data:
-            kind, findings = rules.check_image(
-                data, guest["kind"], memory, beside if complete else 0, (*path, "image")
-            )
-        said = {f.rule for f in self.findings}
-        self.findings += [
-            f
-            for f in findings
-            if f.rule != "initrd-unused"
-            or ((*path, "initrd") not in bad and (*path, "modules") not in bad and said is not None)
-        ]
         guest["kind"] = kind
         guest["image"] = self._name(image, guest["name"])
 

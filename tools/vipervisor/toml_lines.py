@@ -7,9 +7,8 @@ tables, dotted and quoted keys, and the keys of inline tables; it does not read 
 from __future__ import annotations
 
 import re
-from typing import Union
 
-Path = tuple[Union[str, int], ...]
+Path = tuple[str | int, ...]
 
 _KEY = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
 
