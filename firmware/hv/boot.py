@@ -29,8 +29,10 @@ def start():
     for finding in findings:
         _problem("partition: %s" % finding)
     if not findings:
-        for row in description["guests"]:
-            _start(row, events.quiet)
+        from hv import rules
+
+        for row, cpus in zip(description["guests"], rules.assign(description)):
+            _start(row, cpus, events.quiet)
         channel.booted(description.get("name", ""))
     if not events.quiet:
         host.banner(description)
@@ -48,10 +50,10 @@ def _problem(text):
     channel.error(text)
 
 
-def _start(row, single):
+def _start(row, cpus, single):
     made = None
     try:
-        made = guests.Guest(row["name"], row["cpus"], row["memory"])
+        made = guests.Guest(row["name"], cpus, row["memory"])
         adopt(made, row, single)
         made.load(
             row["image"], row.get("initrd") or (), row.get("cmdline") or "", row.get("kind"),

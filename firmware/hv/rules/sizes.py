@@ -26,7 +26,7 @@ def parse_size(text):
 def size_text(size):
     """Bytes with the largest unit that divides them: 256M, 1536K."""
     for unit, shift in (("G", 30), ("M", 20), ("K", 10)):
-        if size and size % (1 << shift) == 0:
+        if size and size % (1 << shift) == 0 and (shift > 10 or size < 10 << 20):
             return "%d%s" % (size >> shift, unit)
     if size >= 1 << 20:
         return "%.1fM" % (size / (1 << 20))

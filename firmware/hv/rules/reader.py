@@ -1,0 +1,312 @@
+"""From a parsed description to the form of partition.json, collecting every finding.
+
+One reader for both: `Form.TOML` (as people write it) and `Form.JSON` (as the host
+compiled it, sizes in bytes).
+"""
+
+from .image import KINDS
+from .names import KEYWORDS, LONGEST, RESERVED, is_identifier, nearest
+from .sizes import parse_size, parse_time, size_text
+from .table import Finding
+
+MIB = 1 << 20
+STEP = 2 * MIB
+GUESTS_MAX = 16
+CMDLINE_MAX = 4094
+FORMAT = 1
+DEVICES = ()  # names that `devices` knows
+POLICIES = ("stop", "restart", "pause")
+
+GUEST_KEYS = (
+    "name", "cpus", "memory", "image", "kind", "initrd", "cmdline", "modules", "devices",
+    "on_crash", "on_poweroff", "on_reboot",
+)
+MACHINE_KEYS = ("cpus", "memory")
+POLICY_KEYS = ("do", "max", "delay")
+DEFAULT_POLICY = {"on_crash": "stop", "on_poweroff": "stop", "on_reboot": "restart"}
+
+
+class Form:
+    """How one of the two notations differs: names of keys, and sizes."""
+
+    def __init__(self, top, version, guests, compiled):
+        self.top = top
+        self.version = version
+        self.guests = guests
+        self.compiled = compiled
+
+
+TOML = Form(("version", "machine", "guest"), "version", "guest", False)
+JSON = Form(("format", "name", "machine", "guests", "run"), "format", "guests", True)
+
+
+def is_int(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+class Reader:
+    """Reads a description; `findings` grows, `partition` is what could be understood."""
+
+    def __init__(self, form):
+        self.form = form
+        self.findings = []
+
+    def find(self, rule, path, what, remedy=None):
+        self.findings.append(Finding(rule, path, what, remedy))
+
+    def read(self, description):
+        if not isinstance(description, dict):
+            self.find("type-wrong", (), "the description is no table")
+            return {"format": FORMAT, "machine": {}, "guests": []}
+        self._keys(description, self.form.top, ())
+        self._version(description)
+        partition = {"format": FORMAT, "machine": self._machine(description), "guests": []}
+        rows = description.get(self.form.guests)
+        if rows is None:
+            rows = []
+            if "guests" in description and not self.form.compiled:
+                pass  # key-unknown has said it
+            else:
+                self.find("guest-none", (), "no guest is described")
+        elif not isinstance(rows, list):
+            self.find("guest-table", (self.form.guests,), "%s is one table" % self.form.guests)
+            rows = []
+        elif not rows:
+            self.find("guest-none", (self.form.guests,), "the list of guests is empty")
+        if len(rows) > GUESTS_MAX:
+            self.find("guest-many", (self.form.guests,), "%d guests" % len(rows))
+        for i, row in enumerate(rows):
+            partition["guests"].append(self._guest(row, (self.form.guests, i)))
+        return partition
+
+    # -- pieces
+
+    def _keys(self, table, known, path):
+        for key in sorted(table):
+            if key in known:
+                continue
+            close = nearest(key, known)
+            remedy = "did you mean %s?" % close if close else "the keys here are %s" % (
+                ", ".join(known))
+            self.find("key-unknown", path + (key,), "unknown key %s" % key, remedy)
+
+    def _version(self, description):
+        key = self.form.version
+        rule = "format-unknown" if self.form.compiled else "version-unknown"
+        if key not in description:
+            self.find(rule if self.form.compiled else "version-missing", (), "no %s" % key)
+        elif description[key] != FORMAT or not is_int(description[key]):
+            self.find(rule, (key,), "%s is %r" % (key, description[key]))
+
+    def _machine(self, description):
+        table = description.get("machine", {})
+        path = ("machine",)
+        if not isinstance(table, dict):
+            self.find("type-wrong", path, "machine is no table", "write [machine]")
+            return {}
+        self._keys(table, MACHINE_KEYS, path)
+        out = {}
+        if "cpus" in table:
+            if is_int(table["cpus"]) and table["cpus"] > 0:
+                out["cpus"] = table["cpus"]
+            else:
+                self.find("cpus-bad", path + ("cpus",), "cpus is %r" % (table["cpus"],),
+                          "write the number of CPUs that the machine has at least")
+        if "memory" in table:
+            size = self._size(table["memory"], path + ("memory",))
+            if size is not None:
+                out["memory"] = size
+        return out
+
+    def _size(self, value, path):
+        if self.form.compiled:
+            if is_int(value) and value > 0:
+                return value
+            self.find("size-bad", path, "%r is not a number of bytes" % (value,))
+            return None
+        if isinstance(value, str):
+            try:
+                return parse_size(value)
+            except ValueError:
+                rule = "size-unit" if value.strip().isdigit() else "size-bad"
+                remedy = 'write "%sM"' % value.strip() if rule == "size-unit" else None
+                self.find(rule, path, "memory is %r" % value, remedy)
+                return None
+        if is_int(value) or isinstance(value, float):
+            self.find("size-unit", path, "memory is the bare number %s" % value,
+                      'write "%sM" or "%sG"' % (value, value))
+        else:
+            self.find("size-bad", path, "memory is %r" % (value,))
+        return None
+
+    def _guest(self, row, path):
+        if not isinstance(row, dict):
+            self.find("guest-table", path, "a guest is %r" % (row,))
+            row = {}
+        self._keys(row, GUEST_KEYS, path)
+        out = {
+            "name": self._name(row, path),
+            "cpus": self._cpus(row, path),
+            "memory": self._memory(row, path),
+            "image": self._path(row.get("image"), path + ("image",), "image" not in row),
+            "kind": self._kind(row, path),
+            "initrd": self._paths(row, "initrd", path),
+            "cmdline": self._cmdline(row, path),
+            "modules": self._paths(row, "modules", path),
+            "devices": self._devices(row, path),
+        }
+        for key, do in DEFAULT_POLICY.items():
+            out[key] = self._policy(row.get(key, do), path + (key,))
+        return out
+
+    def _name(self, row, path):
+        if "name" not in row:
+            self.find("key-missing", path, "a guest has no name", 'write name = "linux"')
+            return None
+        name, path = row["name"], path + ("name",)
+        if not isinstance(name, str):
+            self.find("type-wrong", path, "name is %r" % (name,), 'write name = "linux"')
+            return None
+        if not is_identifier(name) or len(name) > LONGEST:
+            self.find("name-invalid", path, "%r is no name" % name)
+        elif name in KEYWORDS or name in RESERVED:
+            self.find("name-reserved", path, "%s is reserved" % name)
+        return name
+
+    def _cpus(self, row, path):
+        value, path = row.get("cpus", 1), path + ("cpus",)
+        if is_int(value):
+            if value < 1:
+                self.find("cpus-bad", path, "cpus is %d" % value)
+                return None
+            if value > 1:
+                self.find("cpus-many", path, "%d cpus" % value)
+            return value
+        if not isinstance(value, list) or not value:
+            self.find("cpus-bad", path, "cpus is %r" % (value,))
+            return None
+        for cpu in value:
+            if not is_int(cpu) or cpu < 0:
+                self.find("cpus-bad", path, "%r is no CPU number" % (cpu,))
+                return None
+        if len(set(value)) < len(value):
+            twice = sorted([c for c in set(value) if value.count(c) > 1])
+            self.find("cpu-repeated", path, "cpu %s is given twice" % twice[0])
+        elif 0 in value and len(value) > 1:
+            self.find("cpu-control", path, "cpu 0 beside other cpus")
+        elif len(value) > 1:
+            self.find("cpus-many", path, "%d cpus" % len(value), "list one CPU")
+        return list(value)
+
+    def _memory(self, row, path):
+        path = path + ("memory",)
+        if "memory" not in row:
+            self.find("key-missing", path[:-1], "a guest has no memory", 'write memory = "256M"')
+            return None
+        size = self._size(row["memory"], path)
+        if size is None:
+            return None
+        if size < STEP:
+            self.find("memory-small", path, "memory is %s" % size_text(size))
+        elif size % STEP:
+            near = (size + STEP - 1) // STEP * STEP
+            self.find("memory-step", path, "memory is %s" % size_text(size),
+                      'write "%s"' % size_text(near))
+        return size
+
+    def _path(self, value, path, missing=False):
+        if missing:
+            self.find("key-missing", path[:-1], "a guest has no image", 'write image = "vmlinuz"')
+        elif not isinstance(value, str):
+            self.find("type-wrong", path, "%s is %r" % (path[-1], value), "write a path in quotes")
+        elif not value.strip():
+            self.find("path-empty", path, "the path is empty")
+        else:
+            return value
+        return None
+
+    def _paths(self, row, key, path):
+        value, path = row.get(key), path + (key,)
+        if value is None:
+            return []
+        if isinstance(value, list):
+            out = []
+            for item in value:
+                out.append(self._path(item, path))
+            return [p for p in out if p is not None]
+        one = self._path(value, path)
+        return [one] if one is not None else []
+
+    def _kind(self, row, path):
+        kind, path = row.get("kind"), path + ("kind",)
+        if kind is None:
+            return None
+        if kind not in KINDS:
+            close = nearest(kind, KINDS) if isinstance(kind, str) else None
+            remedy = "did you mean %s?" % close if close else "the kinds are %s" % ", ".join(KINDS)
+            self.find("kind-unknown", path, "kind is %r" % (kind,), remedy)
+            return None
+        if kind[:4] == "flat":
+            for key in ("initrd", "modules"):
+                if row.get(key):
+                    self.find("initrd-unused", path[:-1] + (key,), "%s with kind %s" % (key, kind))
+        return kind
+
+    def _cmdline(self, row, path):
+        text, path = row.get("cmdline", ""), path + ("cmdline",)
+        if not isinstance(text, str):
+            self.find("type-wrong", path, "cmdline is %r" % (text,), "write it in quotes")
+            return ""
+        if len(text.encode()) > CMDLINE_MAX:
+            self.find("cmdline-long", path, "the command line has %d bytes" % len(text.encode()))
+        for c in text:
+            if ord(c) < 32:
+                self.find("cmdline-control", path, "the command line holds %r" % c)
+                break
+        return text
+
+    def _devices(self, row, path):
+        value, path = row.get("devices", []), path + ("devices",)
+        if not isinstance(value, list):
+            self.find("type-wrong", path, "devices is %r" % (value,), "write a list of names")
+            return []
+        for name in value:
+            if name not in DEVICES:
+                close = nearest(name, DEVICES) if isinstance(name, str) else None
+                remedy = "did you mean %s?" % close if close else "this version has the fixed set" \
+                    " of a plain PC; leave devices out"
+                self.find("device-unknown", path, "device %r" % (name,), remedy)
+        return [n for n in value if n in DEVICES]
+
+    def _policy(self, value, path):
+        if isinstance(value, str):
+            value = {"do": value}
+        if not isinstance(value, dict):
+            self.find("policy-unknown", path, "%s is %r" % (path[-1], value))
+            return {"do": "stop"}
+        self._keys(value, POLICY_KEYS, path)
+        out = {"do": value.get("do")}
+        if out["do"] not in POLICIES:
+            self.find("policy-unknown", path, "%s does %r" % (path[-1], out["do"]))
+            out["do"] = "stop"
+        if "max" in value:
+            if is_int(value["max"]) and value["max"] >= 0:
+                out["max"] = value["max"]
+            else:
+                self.find("policy-value", path + ("max",), "max is %r" % (value["max"],))
+        if "delay" in value:
+            self._delay(value["delay"], path + ("delay",), out)
+        for key in ("max", "delay"):
+            if key in out and out["do"] != "restart":
+                self.find("policy-value", path + (key,), "%s without restart" % key,
+                          'write do = "restart" or leave %s out' % key)
+        return out
+
+    def _delay(self, value, path, out):
+        if self.form.compiled and (is_int(value) or isinstance(value, float)) and value >= 0:
+            out["delay"] = value
+            return
+        try:
+            out["delay"] = parse_time(value)
+        except (ValueError, AttributeError):
+            self.find("policy-value", path, "delay is %r" % (value,), 'write "500ms" or "1s"')

@@ -1,0 +1,314 @@
+"""Partition files: read, checked by the rules that run again at boot, compiled.
+
+`load(path)` reads a TOML file, `single_guest(...)` describes what `hv run` boots; both
+return the description in the form of partition.json, the boot modules it names, and
+every finding at once.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import mmap
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .toml_lines import key_lines, line_of
+
+if sys.version_info >= (3, 11):  # noqa: UP036
+    import tomllib
+else:
+    import tomli as tomllib
+
+Description = dict[str, Any]
+KeyPath = tuple[str | int, ...]
+
+_HERE = Path(__file__).resolve().parent
+# In the source tree, or beside this file in an installed package.
+_RULES = (_HERE.parents[1] / "firmware" / "hv" / "rules", _HERE / "_rules")
+_PAGE = 4096
+_MODULE_NAME = 55  # bytes of a boot module's name
+_FIXED_NAMES = {"partition.json", "boot.py", "main.py"}
+# The keys of a guest as options of `hv run`.
+_OPTIONS = {"image": "IMAGE", "cpus": "--cpus", "memory": "--memory", "kind": "--kind",
+            "initrd": "--initrd", "cmdline": "--cmdline", "devices": "--device"}
+
+
+def _load_rules() -> ModuleType:
+    """The rules package of the firmware, without the rest of it (which needs `_hv`)."""
+    name = __package__ + "._rules" if __package__ else "_rules"
+    if name in sys.modules:
+        return sys.modules[name]
+    for folder in _RULES:
+        start = folder / "__init__.py"
+        if start.is_file():
+            spec = importlib.util.spec_from_file_location(
+                name, start, submodule_search_locations=[str(folder)]
+            )
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            spec.loader.exec_module(module)
+            return module
+    raise ImportError(f"the partition rules are missing: {_RULES[0]}")
+
+
+rules = _load_rules()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding with its place; str() is the line that `hv check` prints."""
+
+    file: str
+    line: int | None
+    rule: str
+    place: str
+    text: str  # "rule: what: why; remedy"
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line is not None else f"{self.file}"
+        return f"{where}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A partition: `description` is None when there are findings."""
+
+    description: Description | None
+    modules: dict[str, Path] = field(default_factory=dict)
+    findings: list[Found] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    def json(self) -> bytes:
+        """The boot module partition.json."""
+        assert self.description is not None
+        return json.dumps(self.description, indent=1).encode() + b"\n"
+
+
+def load(path: Path | str) -> Loaded:
+    """Reads and checks a partition file, files that it names included."""
+    path = Path(path)
+    shown = str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        finding = rules.Finding("file-unreadable", (), f"{why}", why="")
+        return Loaded(None, {}, [Found(shown, None, finding.rule, "", finding.text())])
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return Loaded(None, {}, [_syntax(shown, str(error), text)])
+    lines = key_lines(text)
+
+    def found(finding: Any) -> Found:
+        line = line_of(lines, finding.path)
+        return Found(shown, line, finding.rule, finding.place(), finding.text())
+
+    description, modules, findings = _compile(table, path.parent)
+    if findings:
+        # In the order of the file; what concerns the whole file comes first.
+        return Loaded(None, {}, sorted(map(found, findings), key=lambda f: f.line or 0))
+    return Loaded({"format": 1, "name": path.stem, **description}, modules, [])
+
+
+def single_guest(
+    image: Path | str,
+    *,
+    kind: str | None = None,
+    cmdline: str = "",
+    initrd: Sequence[Path | str] = (),
+    modules: Sequence[Path | str] = (),
+    cpus: int = 1,
+    memory: str = "256M",
+    devices: Sequence[str] = (),
+    reboot: bool = False,
+    control: bool = False,
+    name: str = "guest",
+) -> Loaded:
+    """The partition of `hv run`: one guest. `control` puts it on the control CPU, in
+    slices, for a machine with a single CPU; `reboot` starts it again when it resets."""
+    guest: Description = {
+        "name": name,
+        "cpus": [0] if control and cpus == 1 else cpus,
+        "memory": memory,
+        "image": str(image),
+        "initrd": [str(p) for p in initrd],
+        "modules": [str(p) for p in modules],
+        "cmdline": cmdline,
+        "devices": list(devices),
+        "on_reboot": "restart" if reboot else "stop",
+    }
+    if kind is not None:
+        guest["kind"] = kind
+    table = {"version": 1, "guest": [guest]}
+    description, files, findings = _compile(table, Path())
+
+    def found(finding: Any) -> Found:
+        key = finding.path[2] if len(finding.path) > 2 else ""
+        option = _OPTIONS.get(str(key), str(key) or "hv run")
+        return Found(option, None, finding.rule, finding.place(), finding.text())
+
+    if findings:
+        return Loaded(None, {}, [found(f) for f in findings])
+    run = {"single": True}
+    return Loaded({"format": 1, "name": name, **description, "run": run}, files, [])
+
+
+def render_map(description: Description) -> str:
+    """Who owns which CPU and how much memory, as text."""
+    guests = description["guests"]
+    owners: dict[int, list[str]] = {0: ["Python"]}
+    for guest, cpus in zip(guests, rules.assign(description), strict=True):
+        for cpu in cpus:
+            owners.setdefault(cpu, []).append(guest["name"] + (" (slices)" if cpu == 0 else ""))
+    machine = description["machine"]
+    lines = [
+        f"cpu {cpu}  {' + '.join(owners.get(cpu, ['free']))}"
+        + (", control CPU" if cpu == 0 else "")
+        for cpu in range(machine["cpus"])
+    ]
+    rest = machine["memory"] - sum(g["memory"] for g in guests)
+    width = max(len(g["name"]) for g in guests)
+    lines.append(f"memory {rules.size_text(machine['memory'])}")
+    for guest in guests:
+        image = f"{guest['image']} ({guest['kind']})"
+        lines.append(f"  {guest['name']:<{width}}  {rules.size_text(guest['memory']):>6}  {image}")
+    lines.append(f"  {'':<{width}}  {rules.size_text(rest):>6}  the monitor, the images, free")
+    return "\n".join(lines)
+
+
+def rules_table() -> str:
+    """All rules as a Markdown table (docs/partition.md holds it)."""
+    rows = ["| rule | why | remedy |", "|---|---|---|"]
+    for rule, (why, remedy) in rules.RULES.items():
+        rows.append(f"| `{rule}` | {why} | {remedy} |".replace("\n", " "))
+    return "\n".join(rows)
+
+
+def _syntax(shown: str, message: str, text: str) -> Found:
+    match = re.search(r"\(at line (\d+), column \d+\)", message)
+    line = int(match.group(1)) if match else text.count("\n") + 1
+    what = re.sub(r"\s*\(at .*\)$", "", message)
+    finding = rules.Finding("toml-syntax", (), what[:1].lower() + what[1:])
+    return Found(shown, line, finding.rule, "", finding.text())
+
+
+def _compile(table: Any, folder: Path) -> tuple[Description, dict[str, Path], list[Any]]:
+    """Rules over the table, then over the files; modules by the names that they get."""
+    draft, findings = rules.compile_(table)
+    bad = {f.path for f in findings}
+    files = _Files(folder)
+    for i, guest in enumerate(draft["guests"]):
+        files.guest(guest, ("guest", i), bad)
+    findings = findings + files.findings
+    total = sum(path.stat().st_size for path in files.modules.values())
+    # Once more with the images' sizes, for the sum of memory.
+    description, again = rules.compile_(table, total)
+    known = {(f.rule, f.path) for f in findings}
+    findings += [f for f in again if (f.rule, f.path) not in known]
+    description["guests"] = draft["guests"]
+    description.pop("format", None)
+    return description, files.modules, findings
+
+
+class _Files:
+    """The files that guests name: checked, and given names as boot modules."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.modules: dict[str, Path] = {}
+        self.findings: list[Any] = []
+
+    def guest(self, guest: Description, path: KeyPath, bad: set[KeyPath]) -> None:
+        """Replaces the paths of a guest by module names and fills in its kind."""
+        beside, complete = 0, True
+        for key in ("initrd", "modules"):
+            names = []
+            for file in guest[key]:
+                found = self._file(file, (*path, key))
+                if found is None:
+                    complete = False
+                    continue
+                beside += (found.stat().st_size + _PAGE - 1) // _PAGE * _PAGE
+                names.append(self._name(found, guest["name"]))
+            guest[key] = names
+        image = self._file(guest["image"], (*path, "image")) if guest["image"] else None
+        if image is None or (*path, "kind") in bad:
+            return
+        memory = guest["memory"] if (*path, "memory") not in bad else None
+        with _content(image) as data:
+            kind, findings = rules.check_image(
+                data, guest["kind"], memory, beside if complete else 0, (*path, "image")
+            )
+        self.findings += findings
+        guest["kind"] = kind
+        guest["image"] = self._name(image, guest["name"])
+
+    def _file(self, text: str, path: KeyPath) -> Path | None:
+        file = Path(os.path.normpath(self.folder / text))
+        try:
+            if file.is_dir():
+                self._find("file-directory", path, f"{file} is a directory")
+                return None
+            with open(file, "rb") as f:
+                f.read(1)
+        except FileNotFoundError:
+            self._find("file-missing", path, f"there is no {file}", self._remedy(file))
+            return None
+        except OSError as error:
+            self._find("file-unreadable", path, f"{file}: {error.strerror}")
+            return None
+        return file
+
+    def _find(self, rule: str, path: KeyPath, what: str, remedy: str | None = None) -> None:
+        self.findings.append(rules.Finding(rule, path, what, remedy))
+
+    @staticmethod
+    def _remedy(file: Path) -> str | None:
+        if "build" in file.parts and "guests" in file.parts:
+            return "run `make guests`, which builds it"
+        folder = file.parent
+        if not folder.is_dir():
+            return f"there is no folder {folder} either; mend the path"
+        near = rules.names.nearest(file.name, [p.name for p in folder.iterdir()])
+        return f"did you mean {near}?" if near else None
+
+    def _name(self, file: Path, guest: str | None) -> str:
+        """The boot-module name of a file: its base name, made unique and plain."""
+        file = file.resolve()
+        for name, known in self.modules.items():
+            if known == file:
+                return name
+        plain = re.sub(r"[^A-Za-z0-9._+-]", "_", file.name)[-_MODULE_NAME:]
+        name, count = plain, 1
+        while name in self.modules or name in _FIXED_NAMES:
+            tail = f"{guest or 'guest'}-{plain}" if count == 1 else f"{count}-{plain}"
+            name = tail[-_MODULE_NAME:]
+            count += 1
+        self.modules[name] = file
+        return name
+
+
+@contextmanager
+def _content(path: Path) -> Iterator[Any]:
+    """A file's bytes without reading it all."""
+    with open(path, "rb") as f:
+        try:
+            data = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:  # an empty file
+            yield b""
+            return
+        with data:
+            yield data
