@@ -23,7 +23,7 @@ CORE_LDFLAGS := -nostdlib -static -no-pie -Wl,-z,noexecstack -Wl,-z,max-page-siz
 -include hypervisor/virt/zydis.mk
 
 .PHONY: core
-.SECONDARY:
+.SECONDARY: $(CORE_OFFSET_HEADERS)
 core: $(BUILD)/core.a $(BUILD)/bootsector.bin
 
 # Offsets for the assembly, generated from the C structures: a file of

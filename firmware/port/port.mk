@@ -28,7 +28,7 @@ $(FIRMWARE_LIB): firmware-objects
 # only what is reached from firmware_main() stays.
 build/vipervisor.elf64: $(CORE_LIB) $(FIRMWARE_LIB) $(LINK_SCRIPT)
 	$(LD) -nostdlib -static -z noexecstack -z max-page-size=4096 --no-warn-rwx-segments --gc-sections \
-	    -T $(LINK_SCRIPT) -Map $@.map -o $@ --whole-archive $(CORE_LIB) --no-whole-archive $(FIRMWARE_LIB)
+	    -u firmware_main -T $(LINK_SCRIPT) -Map $@.map -o $@ --whole-archive $(CORE_LIB) --no-whole-archive $(FIRMWARE_LIB)
 
 # Multiboot loaders refuse ELF64 (QEMU: "Cannot load x86-64 image, give a 32bit one").
 build/vipervisor.elf: build/vipervisor.elf64
