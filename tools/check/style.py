@@ -7,7 +7,7 @@ from pathlib import Path
 
 from check.files import numbered, place, walk
 
-COLUMNS = 110
+COLUMNS = 120
 LINES = 600
 FOLDERS = ("hypervisor", "firmware/port", "guests", "tests/core")
 SUFFIXES = (".c", ".h", ".S", ".ld")
