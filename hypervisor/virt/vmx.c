@@ -20,19 +20,18 @@
 static uint8_t msr_bitmap[PAGE_SIZE] __attribute__((aligned(4096)));
 
 // MSRs that the guest may touch itself: in the VMCS, or in the CPU and switched with the
-// vCPU (live_msrs).
+// vCPU (carried_msrs).
 static const uint32_t passed_msrs[] = {
     MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
     MSR_IA32_STAR, MSR_IA32_LSTAR, MSR_IA32_CSTAR, MSR_IA32_FMASK,
     MSR_IA32_FS_BASE, MSR_IA32_GS_BASE, MSR_IA32_KERNEL_GS_BASE,
 };
 
-// The order of vcpu.fixed_msrs.
-static const uint32_t live_msrs[] = {
+static const uint32_t carried_msrs[] = {
     MSR_IA32_STAR, MSR_IA32_LSTAR, MSR_IA32_CSTAR, MSR_IA32_FMASK, MSR_IA32_KERNEL_GS_BASE,
 };
-#define LIVE_MSRS (sizeof(live_msrs) / sizeof(live_msrs[0]))
-_Static_assert(LIVE_MSRS <= sizeof(((struct vcpu *)0)->fixed_msrs) / sizeof(uint64_t), "room for the live MSRs");
+#define CARRIED_MSRS (sizeof(carried_msrs) / sizeof(carried_msrs[0]))
+_Static_assert(CARRIED_MSRS <= sizeof(((struct vcpu *)0)->fixed_msrs) / sizeof(uint64_t), "room for them");
 
 static void build_msr_bitmap(void) {
     enum { HIGH_MSRS = 1024, WRITES = 2048, RANGE_MASK = 0x1FFF };
@@ -132,51 +131,6 @@ static void write_controls(struct vcpu *v) {
     }
 }
 
-static int vcpu_init(struct vcpu *v) {
-    if (v->control == NULL) {
-        v->control = page_alloc(1);
-        v->vendor = page_alloc(1);
-        if (v->control == NULL || v->vendor == NULL) {
-            page_free(v->control, v->control != NULL);
-            page_free(v->vendor, v->vendor != NULL);
-            v->control = NULL;
-            v->vendor = NULL;
-            return -ENOMEM;
-        }
-        v->control_pa = (uint64_t)(uintptr_t)v->control;
-    }
-    *(uint32_t *)v->control = vmx_machine.revision;
-    v->launched = false;
-    v->host_rsp = 0;
-    struct vmx_vcpu *x = vmx_of(v);
-    x->last_cpu = NO_CPU; // flushes at the first load: the VPID may have had an owner
-    for (size_t i = 0; i < LIVE_MSRS; i++) {
-        v->fixed_msrs[i] = 0;
-    }
-
-    // Another vCPU may be loaded on this CPU meanwhile.
-    uint64_t current = vmptrst();
-    if (!vmclear(v->control_pa) || !vmptrld(v->control_pa)) {
-        return -EIO;
-    }
-    write_controls(v);
-    vmx_reset_state(v);
-    bool done = vmclear(v->control_pa);
-    if (current != VMCS_NO_LINK && current != v->control_pa) {
-        done = vmptrld(current) && done;
-    }
-    return done ? 0 : -EIO;
-}
-
-static void vcpu_free(struct vcpu *v) {
-    if (v->control != NULL) {
-        page_free(v->control, 1);
-        page_free(v->vendor, 1);
-        v->control = NULL;
-        v->vendor = NULL;
-    }
-}
-
 static uint64_t selector_of(const char which) {
     uint16_t s = 0;
     switch (which) {
@@ -223,9 +177,6 @@ static int load(struct vcpu *v) {
     v->launched = false; // put() cleared it
     v->host_rsp = 0;
     write_host_state(cpu);
-    for (size_t i = 0; i < LIVE_MSRS; i++) {
-        wrmsr(live_msrs[i], v->fixed_msrs[i]);
-    }
     write_cr2(x->cr2);
     write_dr6(x->dr6);
     uint32_t work = VMX_LOAD_DR;
@@ -238,13 +189,55 @@ static int load(struct vcpu *v) {
     return 0;
 }
 
+static int vcpu_init(struct vcpu *v) {
+    if (v->control == NULL) {
+        v->control = page_alloc(1);
+        v->vendor = page_alloc(1);
+        if (v->control == NULL || v->vendor == NULL) {
+            page_free(v->control, v->control != NULL);
+            page_free(v->vendor, v->vendor != NULL);
+            v->control = NULL;
+            v->vendor = NULL;
+            return -ENOMEM;
+        }
+        v->control_pa = (uint64_t)(uintptr_t)v->control;
+    }
+    *(uint32_t *)v->control = vmx_machine.revision;
+    v->launched = false;
+    v->host_rsp = 0;
+    struct vmx_vcpu *x = vmx_of(v);
+    x->last_cpu = NO_CPU; // flushes at the first load: the VPID may have had an owner
+
+    // Another vCPU may be loaded on this CPU meanwhile.
+    uint64_t current = vmptrst();
+    if (!vmclear(v->control_pa) || !vmptrld(v->control_pa)) {
+        return -EIO;
+    }
+    write_controls(v);
+    vmx_reset_state(v);
+    bool done = vmclear(v->control_pa);
+    if (current == v->control_pa) {
+        return done ? load(v) : -EIO; // a probe resets its vCPU while it is loaded
+    }
+    if (current != VMCS_NO_LINK) {
+        done = vmptrld(current) && done;
+    }
+    return done ? 0 : -EIO;
+}
+
+static void vcpu_free(struct vcpu *v) {
+    if (v->control != NULL) {
+        page_free(v->control, 1);
+        page_free(v->vendor, 1);
+        v->control = NULL;
+        v->vendor = NULL;
+    }
+}
+
 static int put(struct vcpu *v) {
     struct vmx_vcpu *x = vmx_of(v);
     x->cr2 = read_cr2();
     x->dr6 = read_dr6();
-    for (size_t i = 0; i < LIVE_MSRS; i++) {
-        v->fixed_msrs[i] = rdmsr(live_msrs[i]);
-    }
     v->launched = false;
     return vmclear(v->control_pa) ? 0 : -EIO;
 }
@@ -265,7 +258,8 @@ static const struct nested_format ept_format = {
     .leaf_rx = EPT_READ | EPT_EXECUTE | EPT_TYPE_WB | EPT_IGNORE_PAT,
     .leaf_r = EPT_READ | EPT_TYPE_WB | EPT_IGNORE_PAT,
     .leaf_large = EPT_LARGE,
-    .leaf_uncached = EPT_READ | EPT_WRITE | EPT_TYPE_UC | EPT_IGNORE_PAT,
+    .leaf_uncached = EPT_TYPE_UC | EPT_IGNORE_PAT,
+    .memory_type = EPT_TYPE_MASK | EPT_IGNORE_PAT,
     .present_mask = EPT_READ | EPT_WRITE | EPT_EXECUTE,
     .writable = EPT_WRITE,
     .executable = EPT_EXECUTE,
@@ -276,6 +270,8 @@ static const struct nested_format ept_format = {
 const struct vcpu_ops vmx_ops = {
     .name = "vmx",
     .nested = &ept_format,
+    .carried_msrs = carried_msrs,
+    .carried_count = CARRIED_MSRS,
     .present = vmx_present,
     .probe = probe,
     .cpu_enable = cpu_enable,
@@ -289,6 +285,7 @@ const struct vcpu_ops vmx_ops = {
     .reg_set = vmx_reg_set,
     .seg_get = vmx_seg_get,
     .seg_set = vmx_seg_set,
+    .fetch_state = vmx_fetch_state,
     .can_interrupt = vmx_can_interrupt,
     .inject = vmx_inject,
     .vectoring = vmx_vectoring,

@@ -43,7 +43,6 @@ struct vmx_machine {
     uint64_t cr0_always, cr4_always; // set in the real register whatever the guest wrote
     uint64_t ept_vpid;
     uint64_t eptp_bits;
-    uint64_t activity_hlt;
 };
 extern struct vmx_machine vmx_machine;
 
@@ -116,6 +115,7 @@ uint64_t vmx_reg_get(struct vcpu *v, enum vreg reg);
 int vmx_reg_set(struct vcpu *v, enum vreg reg, uint64_t value);
 void vmx_seg_get(struct vcpu *v, enum vseg seg, struct segment *s);
 int vmx_seg_set(struct vcpu *v, enum vseg seg, const struct segment *s);
+struct fetch_state vmx_fetch_state(struct vcpu *v);
 bool vmx_pae_active(void); // PAE paging, where entry loads PDPTEs
 void vmx_reset_state(struct vcpu *v); // SDM table 9-1
 

@@ -54,9 +54,9 @@ static const struct control entry_required[] = {
 
 static void append(char *missing, size_t size, const char *name) {
     size_t length = strlen(missing);
-    if (length != 0 && length + 2 < size) {
-        str_copy(missing + length, size - length, ", ");
-        length += 2;
+    if (length != 0 && length + 1 < size) {
+        str_copy(missing + length, size - length, ",");
+        length++;
     }
     str_copy(missing + length, size - length, name);
 }
@@ -197,9 +197,7 @@ int vmx_probe(struct virt_caps *caps, char *missing, size_t size) {
             }
         }
     }
-    uint64_t misc = rdmsr(MSR_IA32_VMX_MISC);
-    m->activity_hlt = misc & VMX_MISC_ACTIVITY_HLT;
-    if ((m->secondary & CPU2_UNRESTRICTED) && !(misc & VMX_MISC_STORES_LMA)) {
+    if ((m->secondary & CPU2_UNRESTRICTED) && !(rdmsr(MSR_IA32_VMX_MISC) & VMX_MISC_STORES_LMA)) {
         append(missing, size, "VT-x storing of EFER.LMA at exits");
     }
     fixed_bits();

@@ -300,6 +300,7 @@ enum {
 #define EPT_EXECUTE (UINT64_C(1) << 2)
 #define EPT_TYPE_UC (UINT64_C(0) << 3)
 #define EPT_TYPE_WB (UINT64_C(6) << 3)
+#define EPT_TYPE_MASK (UINT64_C(7) << 3)
 #define EPT_IGNORE_PAT (UINT64_C(1) << 6)
 #define EPT_LARGE (UINT64_C(1) << 7)
 #define EPT_ACCESSED (UINT64_C(1) << 8)
@@ -343,7 +344,6 @@ enum vmx_msr {
 #define VMX_BASIC_REVISION UINT64_C(0x7FFFFFFF)
 #define VMX_BASIC_TRUE_CONTROLS (UINT64_C(1) << 55)
 #define VMX_MISC_STORES_LMA (UINT64_C(1) << 5)
-#define VMX_MISC_ACTIVITY_HLT (UINT64_C(1) << 6)
 #define EPT_CAP_WALK_4 (UINT64_C(1) << 6)
 #define EPT_CAP_WB (UINT64_C(1) << 14)
 #define EPT_CAP_2M (UINT64_C(1) << 16)
@@ -374,6 +374,6 @@ enum vmx_msr {
 #define EFER_LME (UINT64_C(1) << 8)
 #define EFER_LMA (UINT64_C(1) << 10)
 #define EFER_NXE (UINT64_C(1) << 11)
-enum { EXC_AC = 17, EXC_MC = 18 };
+enum { EXC_MC = 18 };
 
 #endif

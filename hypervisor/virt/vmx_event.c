@@ -144,10 +144,8 @@ uint32_t vmx_vectoring(struct vcpu *v, uint32_t *error) {
 }
 
 void vmx_window(struct vcpu *v, bool on) {
-    if (v->window_open_wanted != on) {
-        v->window_open_wanted = on;
-        primary_control(CPU_INTERRUPT_WINDOW, on);
-    }
+    (void)v;
+    primary_control(CPU_INTERRUPT_WINDOW, on);
 }
 
 void vmx_nmi_window_opened(struct vcpu *v) {

@@ -365,7 +365,7 @@ static void describe_failure(struct report *r, const struct vmx_vcpu *x) {
                 vmx_instruction_error(x->failure_code));
             break;
         case VMX_FAILURE_ENTRY:
-            fmt_snprintf(text, sizeof(text), "VM entry refused (reason %u, %s, qualification %lu): ", x->failure_code,
+            fmt_snprintf(text, sizeof(text), "reason %u (%s), qualification %lu: ", x->failure_code,
                 x->failure_code == REASON_ENTRY_GUEST_STATE ? "invalid guest state"
                 : x->failure_code == REASON_ENTRY_MSR_LOADING ? "loading an MSR"
                 : x->failure_code == REASON_ENTRY_MACHINE_CHECK ? "machine check" : "unknown",

@@ -28,6 +28,12 @@ bool vmx_pae_active(void) {
         !(vmx_read(VMCS_GUEST_IA32_EFER) & EFER_LMA);
 }
 
+struct fetch_state vmx_fetch_state(struct vcpu *v) {
+    return fetch_state_of(v->rip, vmx_read(VMCS_GUEST_ES_BASE + SEG_CS * VMCS_SEGMENT_STRIDE),
+        vmx_read32(VMCS_GUEST_ES_ACCESS_RIGHTS + SEG_CS * VMCS_SEGMENT_STRIDE), vmx_read(VMCS_GUEST_CR0),
+        vmx_read(VMCS_GUEST_CR3), vmx_read(VMCS_GUEST_CR4), vmx_read(VMCS_GUEST_IA32_EFER));
+}
+
 // EFER.LMA is LME and paging, and the entry control repeats it. What the guest changes by
 // itself the CPU keeps up (SDM 27.2: exits store LMA in the control); this is for changes
 // from outside, in whatever order they come.
@@ -118,7 +124,7 @@ uint64_t vmx_reg_get(struct vcpu *v, enum vreg reg) {
         case REG_SHADOW:
             return !v->skipped && (vmx_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) &
                 (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)) != 0;
-        case REG_ACTIVITY: return vmx_read(VMCS_GUEST_ACTIVITY_STATE) == ACTIVITY_HLT;
+        case REG_ACTIVITY: return v->state == VCPU_HALTED;
         case REG_COUNT: break;
     }
     return 0;
@@ -211,10 +217,13 @@ int vmx_reg_set(struct vcpu *v, enum vreg reg, uint64_t value) {
             return 0;
         case REG_SHADOW: set_shadow(v, value != 0); return 0;
         case REG_ACTIVITY:
-            if (value > 1 || (value == 1 && !vmx_machine.activity_hlt)) {
+            // The field stays "active": a halted vCPU is one that is not entered.
+            if (value > 1) {
                 return -EINVAL;
             }
-            vmx_write(VMCS_GUEST_ACTIVITY_STATE, value ? ACTIVITY_HLT : ACTIVITY_ACTIVE);
+            if (v->state == VCPU_RUNNABLE || v->state == VCPU_HALTED) {
+                v->state = value ? VCPU_HALTED : VCPU_RUNNABLE;
+            }
             return 0;
         case REG_COUNT: break;
     }
