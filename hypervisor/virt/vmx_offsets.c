@@ -1,5 +1,5 @@
 // Where the assembly of the VT-x world switch finds things: compiled to assembly only, its
-// "->NAME value" lines become gen/vmx_offsets.h.
+// "->NAME value" lines become build/gen/vmx_offsets.h.
 #include <stddef.h>
 
 #include "virt/guest.h"

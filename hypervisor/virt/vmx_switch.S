@@ -5,7 +5,7 @@
 // general registers here, all else lazily (vcpu_load, vcpu_put).
 //
 // Every VMREAD and VMWRITE is followed by JBE: CF is VMfailInvalid, ZF VMfailValid.
-#include "gen/vmx_offsets.h"
+#include "vmx_offsets.h"
 
     .text
     .globl vmx_enter
