@@ -1,0 +1,345 @@
+// What each exit reason means in neutral terms, and the rare work before an entry.
+//
+// Only fields that the reason defines are read: the others keep values of earlier exits
+// (SDM 27.2).
+#include "cpu/insn.h"
+#include "cpu/log.h"
+#include "virt/guest.h"
+#include "virt/vmx.h"
+#include "virt/x86.h"
+
+static inline void fill_plain(struct exit_record *e, uint32_t kind, uint64_t reason) {
+    e->kind = kind;
+    e->length = 0;
+    e->raw = reason;
+    e->qualification = 0;
+    e->qualification2 = 0;
+}
+
+// The instruction length is defined for exits that an instruction caused (SDM 27.2.5).
+static inline void fill_instruction(struct exit_record *e, uint32_t kind, uint64_t reason) {
+    e->kind = kind;
+    e->length = vmx_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+    e->raw = reason;
+    e->qualification = 0;
+    e->qualification2 = 0;
+}
+
+#define DEFINE_INSTRUCTION(name, kind) \
+    static void name(struct exit_record *e, uint64_t reason, struct vcpu *v) { \
+        (void)v; \
+        fill_instruction(e, kind, reason); \
+    }
+#define DEFINE_EVENT(name, kind) \
+    static void name(struct exit_record *e, uint64_t reason, struct vcpu *v) { \
+        (void)v; \
+        fill_plain(e, kind, reason); \
+    }
+
+DEFINE_INSTRUCTION(fill_cpuid, EXIT_CPUID)
+DEFINE_INSTRUCTION(fill_rdmsr, EXIT_RDMSR)
+DEFINE_INSTRUCTION(fill_wrmsr, EXIT_WRMSR)
+DEFINE_INSTRUCTION(fill_hypercall, EXIT_HYPERCALL)
+DEFINE_INSTRUCTION(fill_hlt, EXIT_HLT)
+DEFINE_INSTRUCTION(fill_xsetbv, EXIT_XSETBV)
+DEFINE_INSTRUCTION(fill_pause, EXIT_PAUSE)
+DEFINE_INSTRUCTION(fill_wbinvd, EXIT_WBINVD)
+DEFINE_INSTRUCTION(fill_virt_insn, EXIT_VIRT_INSN)
+DEFINE_INSTRUCTION(fill_other_insn, EXIT_OTHER_INSN)
+DEFINE_EVENT(fill_interrupt, EXIT_INTERRUPT)
+DEFINE_EVENT(fill_shutdown, EXIT_SHUTDOWN)
+
+static void fill_unknown(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    (void)v;
+    fill_plain(e, EXIT_UNKNOWN, reason);
+    e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
+}
+
+static void fill_window(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    fill_plain(e, EXIT_WINDOW, reason);
+    vmx_window(v, false);
+}
+
+static void fill_nmi_window(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    fill_plain(e, EXIT_NONE, reason);
+    vmx_nmi_window_opened(v);
+}
+
+// An IRET that faulted had already ended NMI blocking; the guest must run on with it, or
+// the NMI handler would be entered twice (SDM 27.2.3).
+static void block_nmi(void) {
+    vmx_write(VMCS_GUEST_INTERRUPTIBILITY_STATE,
+        vmx_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) | BLOCKING_BY_NMI);
+}
+
+static bool was_vectoring(void) {
+    return (vmx_read32(VMCS_IDT_VECTORING_INFO) & INTERRUPTION_VALID) != 0;
+}
+
+static void fill_exception(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    uint32_t info = vmx_read32(VMCS_EXIT_INTERRUPTION_INFO);
+    uint32_t vector = info & INTERRUPTION_VECTOR;
+
+    if ((info >> INTERRUPTION_TYPE_SHIFT & INTERRUPTION_TYPE_MASK) == INTERRUPTION_NMI) {
+        fill_plain(e, EXIT_NMI, reason);
+        vmx_unblock_nmi();
+        return;
+    }
+    if ((info & INTERRUPTION_NMI_UNBLOCKING) && vector != EXC_DF && !was_vectoring()) {
+        block_nmi();
+    }
+    // Intercepted only because their delivery can loop in the CPU without end; the guest
+    // gets them as it would have.
+    if (vector == EXC_DB || vector == EXC_AC) {
+        vmx_reflect(v, info);
+        fill_plain(e, EXIT_NONE, reason);
+        return;
+    }
+    fill_plain(e, EXIT_EXCEPTION, reason);
+    e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
+    e->qualification2 = info;
+    e->exception.vector = (uint8_t)vector;
+    e->exception.has_error = (info & INTERRUPTION_HAS_ERROR) != 0;
+    e->exception.error = e->exception.has_error ? vmx_read32(VMCS_EXIT_INTERRUPTION_ERROR_CODE) : 0;
+    e->exception.address = vector == EXC_PF ? e->qualification : 0;
+}
+
+static void fill_task_switch(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    (void)v;
+    fill_plain(e, EXIT_OTHER_INSN, reason);
+    e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
+}
+
+static void fill_io(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    (void)v;
+    uint64_t q = vmx_read(VMCS_EXIT_QUALIFICATION);
+    e->kind = EXIT_IO;
+    e->length = vmx_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+    e->raw = reason;
+    e->qualification = q;
+    e->io.port = (uint16_t)(q >> QUAL_IO_PORT_SHIFT);
+    e->io.size = (uint8_t)((q & QUAL_IO_SIZE) + 1);
+    e->io.in = (q & QUAL_IO_IN) != 0;
+    e->io.string = (q & QUAL_IO_STRING) != 0;
+    e->io.rep = (q & QUAL_IO_REP) != 0;
+}
+
+static void fill_cr(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    (void)v;
+    uint64_t q = vmx_read(VMCS_EXIT_QUALIFICATION);
+    fill_instruction(e, EXIT_CR, reason);
+    e->qualification = q;
+    e->cr.number = (uint8_t)(q & QUAL_CR_NUMBER);
+    e->cr.op = (uint8_t)(q >> QUAL_CR_TYPE_SHIFT & QUAL_CR_TYPE); // enum cr_op is in this order
+    e->cr.gpr = (uint8_t)(q >> QUAL_CR_GPR_SHIFT & QUAL_CR_GPR);
+    e->cr.decoded = true;
+    e->cr.lmsw_source = (uint16_t)(q >> QUAL_CR_LMSW_SHIFT);
+}
+_Static_assert(CR_WRITE == 0 && CR_READ == 1 && CR_CLTS == 2 && CR_LMSW == 3, "the qualification's access types");
+
+static void fill_dr(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    uint64_t q = vmx_read(VMCS_EXIT_QUALIFICATION);
+    fill_instruction(e, EXIT_DR, reason);
+    e->qualification = q;
+    e->dr.number = (uint8_t)(q & QUAL_DR_NUMBER);
+    e->dr.write = (q & QUAL_DR_READ) == 0;
+    e->dr.gpr = (uint8_t)(q >> QUAL_DR_GPR_SHIFT & QUAL_DR_GPR);
+    e->dr.decoded = true;
+    vmx_postpone(v, VMX_LOAD_DR); // whatever the core does about it
+}
+
+static void fill_ept_violation(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    (void)v;
+    uint64_t q = vmx_read(VMCS_EXIT_QUALIFICATION);
+    uint64_t gpa = vmx_read(VMCS_GUEST_PHYSICAL_ADDRESS);
+    e->kind = EXIT_NESTED_FAULT;
+    e->length = 0; // not defined for this reason (SDM 27.2.5)
+    e->raw = reason;
+    e->qualification = q;
+    e->qualification2 = gpa;
+    e->nested.gpa = gpa;
+    e->nested.gva_valid = (q & QUAL_EPT_LINEAR_VALID) != 0;
+    e->nested.gva = e->nested.gva_valid ? vmx_read(VMCS_GUEST_LINEAR_ADDRESS) : 0;
+    e->nested.table_walk = e->nested.gva_valid && !(q & QUAL_EPT_FINAL);
+    uint32_t access = q & QUAL_EPT_FETCH ? ACCESS_FETCH : 0;
+    access |= q & QUAL_EPT_WRITE ? ACCESS_WRITE : 0;
+    access |= q & QUAL_EPT_READ ? ACCESS_READ : 0;
+    e->nested.access = (uint8_t)access;
+    if (__builtin_expect((q & QUAL_EPT_NMI_UNBLOCKING) != 0, 0) && !was_vectoring()) {
+        block_nmi();
+    }
+}
+
+static void fill_ept_misconfiguration(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    (void)v;
+    fill_plain(e, EXIT_NESTED_MISCONFIG, reason);
+    e->nested.gpa = vmx_read(VMCS_GUEST_PHYSICAL_ADDRESS);
+    e->qualification2 = e->nested.gpa;
+    e->nested.gva = 0;
+    e->nested.gva_valid = false;
+    e->nested.table_walk = false;
+    e->nested.access = 0;
+}
+
+vmx_fill_fn *const vmx_fill[REASON_COUNT] = {
+    // Reasons whose control is never set, or whose number is not assigned.
+    [REASON_INIT ... REASON_OTHER_SMI] = fill_unknown,
+    [REASON_ENTRY_GUEST_STATE ... 35] = fill_unknown,
+    [REASON_MONITOR_TRAP_FLAG ... 38] = fill_unknown,
+    [REASON_ENTRY_MACHINE_CHECK ... REASON_VIRTUALIZED_EOI] = fill_unknown,
+    [REASON_PREEMPTION_TIMER] = fill_unknown,
+    [REASON_APIC_WRITE] = fill_unknown,
+    [REASON_PML_FULL] = fill_unknown,
+    [REASON_SPP] = fill_unknown,
+    [70 ... REASON_COUNT - 1] = fill_unknown,
+
+    [REASON_EXCEPTION_OR_NMI] = fill_exception,
+    [REASON_EXTERNAL_INTERRUPT] = fill_interrupt,
+    [REASON_TRIPLE_FAULT] = fill_shutdown,
+    [REASON_INTERRUPT_WINDOW] = fill_window,
+    [REASON_NMI_WINDOW] = fill_nmi_window,
+    [REASON_TASK_SWITCH] = fill_task_switch,
+    [REASON_CPUID] = fill_cpuid,
+    [REASON_GETSEC] = fill_virt_insn,
+    [REASON_HLT] = fill_hlt,
+    [REASON_INVD] = fill_wbinvd,
+    [REASON_INVLPG] = fill_other_insn,
+    [REASON_RDPMC] = fill_other_insn,
+    [REASON_RDTSC] = fill_other_insn,
+    [REASON_RSM] = fill_other_insn,
+    [REASON_VMCALL] = fill_hypercall,
+    [REASON_VMCLEAR ... REASON_VMXON] = fill_virt_insn,
+    [REASON_CR_ACCESS] = fill_cr,
+    [REASON_MOV_DR] = fill_dr,
+    [REASON_IO] = fill_io,
+    [REASON_RDMSR] = fill_rdmsr,
+    [REASON_WRMSR] = fill_wrmsr,
+    [REASON_MWAIT] = fill_other_insn,
+    [REASON_MONITOR] = fill_other_insn,
+    [REASON_PAUSE] = fill_pause,
+    [REASON_GDTR_IDTR] = fill_other_insn,
+    [REASON_LDTR_TR] = fill_other_insn,
+    [REASON_EPT_VIOLATION] = fill_ept_violation,
+    [REASON_EPT_MISCONFIGURATION] = fill_ept_misconfiguration,
+    [REASON_INVEPT] = fill_virt_insn,
+    [REASON_RDTSCP] = fill_other_insn,
+    [REASON_INVVPID] = fill_virt_insn,
+    [REASON_WBINVD] = fill_wbinvd,
+    [REASON_XSETBV] = fill_xsetbv,
+    [REASON_RDRAND] = fill_other_insn,
+    [REASON_INVPCID] = fill_other_insn,
+    [REASON_VMFUNC] = fill_virt_insn,
+    [REASON_ENCLS] = fill_other_insn,
+    [REASON_RDSEED] = fill_other_insn,
+    [REASON_XSAVES] = fill_other_insn,
+    [REASON_XRSTORS] = fill_other_insn,
+    [REASON_PCONFIG] = fill_other_insn,
+    [REASON_UMWAIT] = fill_other_insn,
+    [REASON_TPAUSE] = fill_other_insn,
+    [REASON_LOADIWKEY] = fill_other_insn,
+};
+
+static void note_failure(struct vcpu *v, uint32_t failure, uint32_t code, uint64_t qualification) {
+    struct vmx_vcpu *x = vmx_of(v);
+    x->failure = failure;
+    x->failure_code = code;
+    x->failure_qualification = qualification;
+    v->launched = false; // vcpu_put clears the VMCS, so a mended vCPU is launched anew
+}
+
+// Reasons beyond the table, the refused entry among them: bit 31 (SDM 26.8).
+void vmx_fill_other(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    fill_plain(e, EXIT_UNKNOWN, reason);
+    e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
+    if (reason & REASON_ENTRY_FAILURE) {
+        e->kind = EXIT_ENTRY_FAILED;
+        note_failure(v, VMX_FAILURE_ENTRY, (uint32_t)reason & REASON_BASIC_MASK, e->qualification);
+    }
+}
+
+void vmx_fill_failed(struct exit_record *e, uint64_t valid, struct vcpu *v) {
+    uint32_t number = valid ? vmx_read32(VMCS_INSTRUCTION_ERROR) : 0;
+    fill_plain(e, EXIT_ENTRY_FAILED, number);
+    note_failure(v, VMX_FAILURE_INSTRUCTION, number, 0);
+}
+
+void vmx_access_failed(uint32_t field) {
+    uint64_t number = 0;
+    (void)vmx_try_read(VMCS_INSTRUCTION_ERROR, &number);
+    panic("vmx: access to VMCS field 0x%x failed: %s", (unsigned)field, vmx_instruction_error((uint32_t)number));
+}
+
+struct invalidation {
+    uint64_t id;
+    uint64_t address;
+};
+
+static void invept(uint64_t eptp) {
+    struct invalidation what = { eptp, 0 };
+    uint8_t failed;
+    __asm__ volatile ("invept %1, %2; setbe %0" : "=qm" (failed)
+        : "m" (what), "r" ((uint64_t)INVEPT_SINGLE_CONTEXT) : "cc", "memory");
+    if (failed) {
+        panic("vmx: INVEPT failed");
+    }
+}
+
+static void invvpid(uint64_t vpid) {
+    struct invalidation what = { vpid, 0 };
+    uint8_t failed;
+    __asm__ volatile ("invvpid %1, %2; setbe %0" : "=qm" (failed)
+        : "m" (what), "r" ((uint64_t)INVVPID_SINGLE_CONTEXT) : "cc", "memory");
+    if (failed) {
+        panic("vmx: INVVPID failed");
+    }
+}
+
+// PAE paging under EPT: the CPU takes the four PDPTEs from the VMCS at entry, so whoever
+// changed CR0, CR3 or CR4 from outside must load them (SDM 26.3.2.4).
+static void load_pdptes(struct vcpu *v) {
+    enum { COUNT = 4 };
+    uint64_t pdpte[COUNT] = { 0 };
+    const uint64_t table_mask = UINT64_C(0xFFFFFFE0);
+    // A table outside the guest's memory reads as not present: the guest gets its #PF.
+    (void)guest_read(v->guest, vmx_read(VMCS_GUEST_CR3) & table_mask, pdpte, sizeof(pdpte));
+    for (uint32_t i = 0; i < COUNT; i++) {
+        vmx_write(VMCS_GUEST_PDPTE0 + i * VMCS_SEGMENT_STRIDE, pdpte[i]);
+    }
+}
+
+// Called with interrupts on when v->nested_seen is not the guest's generation.
+void vmx_before_entry(struct vcpu *v) {
+    struct vmx_vcpu *x = vmx_of(v);
+    uint64_t generation = v->guest->nested_generation;
+
+    if (x->generation != generation || (x->pending & VMX_FLUSH_EPT)) {
+        invept(vmx_read(VMCS_EPT_POINTER));
+        x->generation = generation;
+    }
+    if (x->pending & VMX_FLUSH_VPID) {
+        invvpid(vmx_read(VMCS_VPID));
+    }
+    if ((x->pending & VMX_LOAD_PDPTES) && vmx_pae_active()) {
+        load_pdptes(v);
+    }
+    if (x->pending & VMX_LOAD_DR) {
+        write_dr0(v->dr[0]);
+        write_dr1(v->dr[1]);
+        write_dr2(v->dr[2]);
+        write_dr3(v->dr[3]);
+    }
+    x->pending = 0;
+    v->nested_seen = generation;
+
+    // A guest that single-steps itself is due a #DB after an instruction that was skipped.
+    // RFLAGS is looked at only for a while after a step was seen: it costs every exit.
+    if (x->stepping != 0) {
+        x->stepping--;
+        v->nested_seen = VMX_NOT_SEEN;
+        if (v->skipped && (vmx_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)) {
+            vmx_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, vmx_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) &
+                ~(uint64_t)(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
+            vmx_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, DR6_BS);
+        }
+    }
+}

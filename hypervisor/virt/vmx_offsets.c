@@ -1,0 +1,48 @@
+// Where the assembly of the VT-x world switch finds things: compiled to assembly only, its
+// "->NAME value" lines become build/gen/vmx_offsets.h.
+#include <stddef.h>
+
+#include "virt/guest.h"
+#include "virt/vcpu.h"
+#include "virt/vmx.h"
+
+#define DEFINE(name, value) __asm__ volatile ("\n->" #name " %0 " #value : : "i" (value))
+#define DEFINE_GPR(name) DEFINE(VCPU_##name, offsetof(struct vcpu, gpr) + GPR_##name * sizeof(uint64_t))
+
+void vmx_offsets(void);
+
+void vmx_offsets(void) {
+    DEFINE_GPR(RAX);
+    DEFINE_GPR(RCX);
+    DEFINE_GPR(RDX);
+    DEFINE_GPR(RBX);
+    DEFINE_GPR(RSP);
+    DEFINE_GPR(RBP);
+    DEFINE_GPR(RSI);
+    DEFINE_GPR(RDI);
+    DEFINE_GPR(R8);
+    DEFINE_GPR(R9);
+    DEFINE_GPR(R10);
+    DEFINE_GPR(R11);
+    DEFINE_GPR(R12);
+    DEFINE_GPR(R13);
+    DEFINE_GPR(R14);
+    DEFINE_GPR(R15);
+    DEFINE(VCPU_RIP, offsetof(struct vcpu, rip));
+    DEFINE(VCPU_HOST_RSP, offsetof(struct vcpu, host_rsp));
+    DEFINE(VCPU_REQUESTS, offsetof(struct vcpu, requests));
+    DEFINE(VCPU_REQUESTS_TO_LEAVE, (int)~REQ_WINDOW);
+    DEFINE(VCPU_SKIPPED, offsetof(struct vcpu, skipped));
+    DEFINE(VCPU_LAUNCHED, offsetof(struct vcpu, launched));
+    DEFINE(VCPU_NESTED_SEEN, offsetof(struct vcpu, nested_seen));
+    DEFINE(VCPU_GUEST, offsetof(struct vcpu, guest));
+    DEFINE(GUEST_NESTED_GENERATION, offsetof(struct guest, nested_generation));
+    DEFINE(EXIT_RECORD_KIND, offsetof(struct exit_record, kind));
+    DEFINE(EXIT_KIND_NONE, EXIT_NONE);
+    DEFINE(VMX_REASON_COUNT, REASON_COUNT);
+
+    DEFINE(FIELD_GUEST_RIP, VMCS_GUEST_RIP);
+    DEFINE(FIELD_GUEST_RSP, VMCS_GUEST_RSP);
+    DEFINE(FIELD_HOST_RSP, VMCS_HOST_RSP);
+    DEFINE(FIELD_EXIT_REASON, VMCS_EXIT_REASON);
+}
