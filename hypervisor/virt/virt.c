@@ -12,14 +12,12 @@ const struct vcpu_ops *virt;
 struct virt_caps virt_caps;
 char virt_missing[512];
 
-extern const struct vcpu_ops vmx_ops __attribute__((weak));
-
 static const struct vcpu_ops *const back_ends[] = {&svm_ops, &vmx_ops};
 
 int virt_init(void) {
     fpu_probe();
     for (size_t i = 0; i < sizeof(back_ends) / sizeof(back_ends[0]); i++) {
-        if (!back_ends[i] || !back_ends[i]->present()) {
+        if (!back_ends[i]->present()) {
             continue;
         }
         int error = back_ends[i]->probe(&virt_caps, virt_missing, sizeof(virt_missing));
