@@ -45,6 +45,12 @@ static void com2_interrupt(void) {
     serial_service(&com2);
 }
 
+void console_changed(struct guest *g) {
+    if (g->vcpu_count > 0) {
+        vcpu_request(g->vcpus[0], REQ_TIMER); // its UART looks at the console again
+    }
+}
+
 void channel_init(void) {
     serial_init(&com2, SERIAL_COM2_IRQ, com2_interrupt);
 }
@@ -89,9 +95,13 @@ static bool send_console(struct guest *g) {
         return false;
     }
     uint8_t part[CHANNEL_PAYLOAD];
+    bool stalled = console_full(c);
     size_t n = console_read(c, &c->channel_at, part, sizeof(part));
     if (c->held) {
         c->out_tail = c->channel_at; // the guest may overwrite what was sent
+        if (stalled) {
+            console_changed(g); // its transmitter waits for that
+        }
     }
     if (n == 0) {
         return false;
@@ -186,6 +196,7 @@ static bool dispatch(uint8_t type, uint8_t stream, const uint8_t *payload, size_
         struct guest *g = guest_by_id(stream);
         if (g != NULL) {
             lines[stream].typed += console_type(&g->console, payload, length);
+            console_changed(g);
         }
         return true;
     }

@@ -43,5 +43,8 @@ void channel_flush(void);
 
 // A guest's slot was filled: its console starts at position 0.
 void channel_guest_made(uint32_t id);
+// Something was typed for the guest, or read of what it wrote: its UART goes on.
+struct guest;
+void console_changed(struct guest *g);
 
 #endif

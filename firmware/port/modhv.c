@@ -99,7 +99,7 @@ qstr hv_exit_name(uint32_t kind) {
         [EXIT_RDMSR] = MP_QSTR_rdmsr,
         [EXIT_WRMSR] = MP_QSTR_wrmsr,
         [EXIT_IO] = MP_QSTR_io,
-        [EXIT_NESTED_FAULT] = MP_QSTR_memory,
+        [EXIT_NESTED_FAULT] = MP_QSTR_nested_fault,
         [EXIT_HYPERCALL] = MP_QSTR_hypercall,
         [EXIT_HLT] = MP_QSTR_hlt,
         [EXIT_WINDOW] = MP_QSTR_window,
@@ -124,11 +124,28 @@ qstr hv_exit_name(uint32_t kind) {
 
 // ---- The table ----
 
+#define REG(name) { MP_ROM_QSTR(MP_QSTR_REG_##name), MP_ROM_INT(HV_REG_FIRST + REG_##name) }
+#define GPR(name) { MP_ROM_QSTR(MP_QSTR_##name), MP_ROM_INT(GPR_##name) }
+#define SEG(name) { MP_ROM_QSTR(MP_QSTR_SEG_##name), MP_ROM_INT(SEG_##name) }
+#define HV_REGISTER_TABLE \
+    GPR(RAX), GPR(RCX), GPR(RDX), GPR(RBX), GPR(RSP), GPR(RBP), GPR(RSI), GPR(RDI), \
+    GPR(R8), GPR(R9), GPR(R10), GPR(R11), GPR(R12), GPR(R13), GPR(R14), GPR(R15), \
+    { MP_ROM_QSTR(MP_QSTR_RIP), MP_ROM_INT(HV_RIP) }, \
+    REG(RFLAGS), REG(CR0), REG(CR2), REG(CR3), REG(CR4), REG(EFER), REG(DR6), REG(DR7), \
+    REG(GDT_BASE), REG(GDT_LIMIT), REG(IDT_BASE), REG(IDT_LIMIT), REG(STAR), REG(LSTAR), REG(CSTAR), \
+    REG(FMASK), REG(KERNEL_GS_BASE), REG(SYSENTER_CS), REG(SYSENTER_ESP), REG(SYSENTER_EIP), REG(PAT), \
+    REG(SHADOW), REG(ACTIVITY), \
+    SEG(ES), SEG(CS), SEG(SS), SEG(DS), SEG(FS), SEG(GS), SEG(LDTR), SEG(TR),
+
 static const mp_rom_map_elem_t hv_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR__hv) },
     { MP_ROM_QSTR(MP_QSTR_ABI), MP_ROM_INT(HV_ABI) },
     HV_MACHINE_TABLE
+    HV_GUEST_TABLE
+    HV_MEMORY_TABLE
+    HV_VCPU_TABLE
     HV_EVENT_TABLE
+    HV_REGISTER_TABLE
 };
 static MP_DEFINE_CONST_DICT(hv_globals, hv_globals_table);
 

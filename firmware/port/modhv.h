@@ -25,6 +25,9 @@ mp_obj_t hv_str(const char *s);
 // A function of module _hv for its table.
 #define HV_ENTRY(name) { MP_ROM_QSTR(MP_QSTR_##name), MP_ROM_PTR(&hv_##name##_obj) }
 
+// Register numbers of reg_get and reg_set: enum gpr, RIP, then enum vreg.
+enum { HV_RIP = 16, HV_REG_FIRST = 32 };
+
 // Names of enum exit_kind, lower case.
 qstr hv_exit_name(uint32_t kind);
 

@@ -2,6 +2,7 @@
 #include "capture.h"
 #include "channel.h"
 #include "cpu/insn.h"
+#include "cpu/smp.h"
 #include "line_edit.h"
 #include "modhv.h"
 #include "modhv_table.h"
@@ -125,8 +126,11 @@ static mp_obj_t hv_event(void) {
         __atomic_and_fetch(&g->events, (uint32_t)~GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
         struct vcpu *v = waiting_vcpu(g);
         if (v != NULL) {
-            __atomic_or_fetch(&g->events, (uint32_t)GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
-            return message_event(g, v);
+            mp_obj_t event = message_event(g, v);
+            if (waiting_vcpu(g) != NULL) {
+                __atomic_or_fetch(&g->events, (uint32_t)GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
+            }
+            return event;
         }
     }
     return mp_const_none;
@@ -142,7 +146,25 @@ static mp_obj_t hv_notify(mp_obj_t function) {
 MP_DEFINE_CONST_FUN_OBJ_1(hv_notify_obj, hv_notify);
 MP_REGISTER_ROOT_POINTER(mp_obj_t hv_notify_function);
 
+static uint64_t alarm_at; // host TSC, 0: none
+
+uint64_t event_alarm(void) {
+    return alarm_at;
+}
+
+// The function given to notify() is called after `ms`, also when nothing happened.
+static mp_obj_t hv_alarm(mp_obj_t ms) {
+    alarm_at = rdtsc() + ns_to_tsc(hv_range(ms, UINT32_MAX, "milliseconds") * 1000000) + 1;
+    return mp_const_none;
+}
+MP_DEFINE_CONST_FUN_OBJ_1(hv_alarm_obj, hv_alarm);
+
+static bool alarm_due(void) {
+    return alarm_at != 0 && rdtsc() >= alarm_at;
+}
+
 void event_reset(void) {
+    alarm_at = 0;
     MP_STATE_VM(hv_notify_function) = MP_OBJ_NULL;
     terminal_handler_since = 0;
     // A message whose handler is gone is told to the next one.
@@ -160,10 +182,13 @@ void event_reset(void) {
 void event_notify(void) {
     static bool inside;
     mp_obj_t function = MP_STATE_VM(hv_notify_function);
-    if (inside || function == MP_OBJ_NULL || MP_STATE_VM(sched_state) < 0 || !event_ready()) {
+    if (inside || function == MP_OBJ_NULL || MP_STATE_VM(sched_state) < 0 || (!alarm_due() && !event_ready())) {
         return;
     }
     inside = true;
+    if (alarm_due()) {
+        alarm_at = 0;
+    }
     terminal_handler_since = rdtsc();
     mp_call_function_1_protected(function, mp_const_none);
     terminal_handler_since = 0;

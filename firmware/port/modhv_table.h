@@ -24,11 +24,37 @@ extern const mp_obj_fun_builtin_fixed_t hv_backend_obj, hv_missing_obj, hv_caps_
     HV_ENTRY(inw), HV_ENTRY(inl), HV_ENTRY(outb), HV_ENTRY(outw), HV_ENTRY(outl), HV_ENTRY(peek), \
     HV_ENTRY(poweroff), HV_ENTRY(reboot),
 
+// modhv_guest.c
+extern const mp_obj_fun_builtin_fixed_t hv_guest_create_obj, hv_guest_destroy_obj, hv_guest_add_ram_obj,
+    hv_guest_add_vcpu_obj, hv_guest_set_cpuid_obj, hv_guest_set_msrs_obj, hv_guest_platform_obj,
+    hv_guest_start_obj, hv_guest_pause_obj, hv_guest_resume_obj, hv_guest_stop_obj, hv_guest_reset_obj,
+    hv_guest_info_obj, hv_guest_ids_obj, hv_guest_exits_obj, hv_guest_crash_obj;
+#define HV_GUEST_TABLE \
+    HV_ENTRY(guest_create), HV_ENTRY(guest_destroy), HV_ENTRY(guest_add_ram), HV_ENTRY(guest_add_vcpu), \
+    HV_ENTRY(guest_set_cpuid), HV_ENTRY(guest_set_msrs), HV_ENTRY(guest_platform), \
+    HV_ENTRY(guest_start), HV_ENTRY(guest_pause), HV_ENTRY(guest_resume), HV_ENTRY(guest_stop), \
+    HV_ENTRY(guest_reset), HV_ENTRY(guest_info), HV_ENTRY(guest_ids), HV_ENTRY(guest_exits), \
+    HV_ENTRY(guest_crash),
+
+// modhv_memory.c
+extern const mp_obj_fun_builtin_fixed_t hv_guest_read_obj, hv_guest_write_obj, hv_console_read_obj,
+    hv_console_write_obj;
+extern const mp_obj_fun_builtin_var_t hv_guest_load_module_obj;
+#define HV_MEMORY_TABLE \
+    HV_ENTRY(guest_read), HV_ENTRY(guest_write), HV_ENTRY(guest_load_module), HV_ENTRY(console_read), \
+    HV_ENTRY(console_write),
+
+// modhv_vcpu.c
+extern const mp_obj_fun_builtin_fixed_t hv_reg_get_obj, hv_seg_get_obj;
+extern const mp_obj_fun_builtin_var_t hv_reg_set_obj, hv_seg_set_obj, hv_answer_obj;
+#define HV_VCPU_TABLE \
+    HV_ENTRY(reg_get), HV_ENTRY(reg_set), HV_ENTRY(seg_get), HV_ENTRY(seg_set), HV_ENTRY(answer),
+
 // modhv_event.c
 extern const mp_obj_fun_builtin_fixed_t hv_event_obj, hv_notify_obj, hv_channel_send_obj,
-    hv_capture_obj, hv_raw_repl_obj, hv_notice_obj, hv_first_start_obj;
+    hv_capture_obj, hv_raw_repl_obj, hv_notice_obj, hv_first_start_obj, hv_alarm_obj;
 #define HV_EVENT_TABLE \
     HV_ENTRY(event), HV_ENTRY(notify), HV_ENTRY(channel_send), HV_ENTRY(capture), \
-    HV_ENTRY(raw_repl), HV_ENTRY(notice), HV_ENTRY(first_start),
+    HV_ENTRY(raw_repl), HV_ENTRY(notice), HV_ENTRY(first_start), HV_ENTRY(alarm),
 
 #endif

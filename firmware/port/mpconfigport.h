@@ -49,6 +49,10 @@ void *native_commit(void *code, size_t size, void *relocation);
 #define MICROPY_HW_BOARD_NAME "Vipervisor"
 #define MICROPY_HW_MCU_NAME "x86-64"
 
+#define MICROPY_PY_ERRNO_LIST \
+    X(EPERM) X(ENOENT) X(EIO) X(EBADF) X(EAGAIN) X(ENOMEM) X(EACCES) X(EFAULT) X(EBUSY) X(EEXIST) \
+    X(ENODEV) X(EISDIR) X(ENOTDIR) X(EINVAL) X(ENOSPC) X(EROFS) X(ERANGE) X(EOPNOTSUPP) X(ETIMEDOUT)
+
 // Scheduling. The hook runs between bytecodes of every loop: the guests'
 // consoles and the slices on this CPU go on while Python computes.
 #define MICROPY_ENABLE_SCHEDULER (1)

@@ -4,7 +4,6 @@
 
 #include "channel.h"
 #include "cpu/insn.h"
-#include "cpu/percpu.h"
 #include "cpu/smp.h"
 #include "py/mphal.h"
 #include "py/runtime.h"
@@ -13,15 +12,21 @@
 
 uint32_t port_vm_countdown = PORT_VM_HOOK_EVERY;
 
+// Between bytecodes guests on this CPU get at most as much time as Python.
+#define PYTHON_SHARE_US 4000
+
+static bool inside; // a slow line waits inside the channel's own poll
+static uint64_t slices_ended;
+
 bool poll_background(void) {
-    static bool inside;
     if (inside) {
-        return false; // a slow line waits inside the channel's own poll
+        return false;
     }
     inside = true;
     terminal_poll();
     bool more = channel_poll();
     more |= control_poll();
+    slices_ended = rdtsc();
     inside = false;
     return more;
 }
@@ -34,7 +39,14 @@ void port_poll(void) {
 // Between bytecodes: no exception may leave from here, and none does.
 void port_vm_hook(void) {
     port_vm_countdown = PORT_VM_HOOK_EVERY;
-    port_poll();
+    if (rdtsc() - slices_ended >= ns_to_tsc(UINT64_C(1000) * PYTHON_SHARE_US)) {
+        poll_background();
+    } else if (!inside) {
+        inside = true;
+        channel_poll();
+        inside = false;
+    }
+    event_notify();
 }
 
 static bool something_to_do(void) {
@@ -50,14 +62,9 @@ void port_wait(int64_t timeout_ms) {
     // Looked at again with interrupts off: what an interrupt brought since then
     // would otherwise be slept over.
     if (!something_to_do()) {
-        if (timeout_ms > 0) {
-            uint64_t deadline = rdtsc() + tsc_hz / 1000 * (uint64_t)timeout_ms;
-            uint64_t armed = this_cpu()->timer_deadline;
-            if (armed == 0 || deadline < armed) {
-                timer_arm(deadline);
-            }
-        }
-        control_idle();
+        uint64_t deadline = timeout_ms > 0 ? rdtsc() + ns_to_tsc((uint64_t)timeout_ms * 1000000) : 0;
+        uint64_t alarm = event_alarm();
+        control_idle(deadline == 0 || (alarm != 0 && alarm < deadline) ? alarm : deadline);
     }
     irq_restore(flags);
 }

@@ -3,6 +3,7 @@
 #define VIPERVISOR_PORT_POLL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 // Channel frames and guests' slices: C only, callable from anywhere but interrupt
 // context; true while there is something for Python.
@@ -13,5 +14,6 @@ bool event_ready(void);
 // Calls the function given to _hv.notify() when there is.
 void event_notify(void);
 void event_reset(void); // at each start of Python
+uint64_t event_alarm(void); // host TSC at which Python wants to be called; 0: none
 
 #endif

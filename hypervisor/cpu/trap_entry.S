@@ -75,20 +75,21 @@ trap_common:
     ret
     .endm
 
+    // The bodies are quoted: outside quotes a semicolon would end the macro's arguments.
     // (uint64_t *fixup, uint64_t address, uint64_t *value)
-    PROBE probe_read8, movzbl (%rsi), %ecx; movq %rcx, (%rdx)
-    PROBE probe_read16, movzwl (%rsi), %ecx; movq %rcx, (%rdx)
-    PROBE probe_read32, movl (%rsi), %ecx; movq %rcx, (%rdx)
-    PROBE probe_read64, movq (%rsi), %rcx; movq %rcx, (%rdx)
+    PROBE probe_read8, "movzbl (%rsi), %ecx; movq %rcx, (%rdx)"
+    PROBE probe_read16, "movzwl (%rsi), %ecx; movq %rcx, (%rdx)"
+    PROBE probe_read32, "movl (%rsi), %ecx; movq %rcx, (%rdx)"
+    PROBE probe_read64, "movq (%rsi), %rcx; movq %rcx, (%rdx)"
     // (uint64_t *fixup, uint64_t address, uint64_t value)
-    PROBE probe_write8, movb %dl, (%rsi)
-    PROBE probe_write16, movw %dx, (%rsi)
-    PROBE probe_write32, movl %edx, (%rsi)
-    PROBE probe_write64, movq %rdx, (%rsi)
+    PROBE probe_write8, "movb %dl, (%rsi)"
+    PROBE probe_write16, "movw %dx, (%rsi)"
+    PROBE probe_write32, "movl %edx, (%rsi)"
+    PROBE probe_write64, "movq %rdx, (%rsi)"
     // (uint64_t *fixup, uint32_t index, uint64_t *value)
-    PROBE probe_msr_read, movl %esi, %ecx; movq %rdx, %rsi; rdmsr; movl %eax, (%rsi); movl %edx, 4(%rsi)
+    PROBE probe_msr_read, "movl %esi, %ecx; movq %rdx, %rsi; rdmsr; movl %eax, (%rsi); movl %edx, 4(%rsi)"
     // (uint64_t *fixup, uint32_t index, uint64_t value)
-    PROBE probe_msr_write, movl %esi, %ecx; movq %rdx, %rax; shrq $32, %rdx; wrmsr
+    PROBE probe_msr_write, "movl %esi, %ecx; movq %rdx, %rax; shrq $32, %rdx; wrmsr"
 
     .section .rodata
     .global trap_stubs

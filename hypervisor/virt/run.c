@@ -267,9 +267,9 @@ bool control_poll(void) {
     return something_for_python();
 }
 
-void control_idle(void) {
+void control_idle(uint64_t deadline) {
     irq_disable();
-    uint64_t wake = UINT64_MAX;
+    uint64_t wake = deadline == 0 ? UINT64_MAX : deadline;
     bool work = something_for_python() || next_slice(rdtsc(), &wake) != NULL;
     if (!work) {
         timer_arm(wake == UINT64_MAX ? 0 : wake);

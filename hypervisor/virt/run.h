@@ -31,7 +31,8 @@ void vcpu_unpark(struct vcpu *v);
 // between bytecodes: drains consoles to the channel, runs slices of guests on the
 // control CPU. Returns true while there is something for Python (events, input).
 bool control_poll(void);
-// Sleeps until an interrupt unless control_poll has more to do.
-void control_idle(void);
+// Sleeps until an interrupt or the host TSC `deadline` (0: none), unless
+// control_poll has more to do.
+void control_idle(uint64_t deadline);
 
 #endif
