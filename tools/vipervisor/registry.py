@@ -19,16 +19,18 @@ from .errors import HostError, UsageError
 from .scratch import is_held
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}\Z")
-_GUARD = ".lock"
 _INFO = "machine.json"
 
 
 @contextlib.contextmanager
 def _guard(base: Path) -> Iterator[None]:
     """Nobody else claims or sweeps meanwhile."""
-    with (base / _GUARD).open("w") as guard:
+    guard = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
         fcntl.flock(guard, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(guard)
 
 
 def _sweep(base: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 _PREFIX = f"vipervisor-{os.getuid()}-"
 _LOCK = "lock"
+_NEW = 60.0  # seconds
 
 
 def is_held(folder: Path) -> bool:
@@ -29,14 +32,15 @@ class Scratch:
 
     def __init__(self) -> None:
         base = Path(tempfile.gettempdir())
-        with (base / f"{_PREFIX}sweep").open("w") as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX)
-            for stale in base.glob(_PREFIX + "machine-*"):
-                if stale.is_dir() and stale.stat().st_uid == os.getuid() and not is_held(stale):
+        for stale in base.glob(_PREFIX + "machine-*"):
+            with contextlib.suppress(OSError):
+                info = stale.lstat()
+                old = time.time() - info.st_mtime > _NEW  # else it may not be locked yet
+                if old and info.st_uid == os.getuid() and not is_held(stale):
                     shutil.rmtree(stale, ignore_errors=True)
-            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX + "machine-"))
-            self._lock = (self.path / _LOCK).open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX + "machine-"))
+        self._lock = (self.path / _LOCK).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
