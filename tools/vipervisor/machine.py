@@ -7,7 +7,6 @@ import atexit
 import contextlib
 import json
 import shutil
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from .errors import EmulatorError, UsageError, WaitTimeout
 from .image import Module, readable
 from .link import Console, Link, Reader, close_socket
 from .qemu import Qemu
+from .scratch import Scratch
 from .transcript import Transcript
 from .waiting import Bell
 
@@ -90,6 +90,7 @@ class Machine:
         )
         self._logs = logs
         self._open_logs: list[BinaryIO] = []
+        self._scratch: Scratch | None = None
         self._folder: Path | None = None
         self._emulator: Emulator | None = None
         self._link: Link | None = None
@@ -129,7 +130,8 @@ class Machine:
         if self._folder is not None:
             raise UsageError("a machine is started once")
         atexit.register(self.close)
-        self._folder = Path(tempfile.mkdtemp(prefix="vipervisor-"))
+        self._scratch = Scratch()
+        self._folder = self._scratch.path
         try:
             self._setup.modules = self._modules(self._folder)
             kind = Bochs if self.accel == "bochs" else Qemu
@@ -219,8 +221,8 @@ class Machine:
         if self._watcher is not None:
             self._watcher.join(2 * _DRAIN)
         self._keep_logs()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._scratch is not None:
+            self._scratch.remove()
 
     def _keep_logs(self) -> None:
         for log in self._open_logs:

@@ -16,35 +16,26 @@ from typing import Any
 
 from . import paths
 from .errors import HostError, UsageError
+from .scratch import is_held
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}\Z")
-_GUARD = ".lock"
 _INFO = "machine.json"
 
 
 @contextlib.contextmanager
 def _guard(base: Path) -> Iterator[None]:
     """Nobody else claims or sweeps meanwhile."""
-    with (base / _GUARD).open("w") as guard:
+    guard = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
         fcntl.flock(guard, fcntl.LOCK_EX)
         yield
-
-
-def _held(folder: Path) -> bool:
-    """True while the owner lives."""
-    try:
-        with (folder / "lock").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    finally:
+        os.close(guard)
 
 
 def _sweep(base: Path) -> None:
     for folder in base.iterdir():
-        if folder.is_dir() and not _held(folder):
+        if folder.is_dir() and not is_held(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import json
 from pathlib import Path
 from typing import Any
 
-from ..image import readable
+from .. import partition
 
 FINDINGS = 1
 
@@ -20,17 +20,21 @@ def add(commands: Any) -> None:
         "owns which CPU and memory.",
     )
     parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("--json", action="store_true", help="findings or map as JSON")
+    parser.add_argument("--json", action="store_true", help="the findings as a JSON list")
     parser.set_defaults(function=main)
 
 
-def load(path: Path) -> tuple[dict[str, Any] | None, dict[str, Path], list[str]]:
-    """A partition file's description (None with findings), its files, its findings."""
-    readable(path, "partition file")
-    partition = importlib.import_module("vipervisor.partition")
-    loaded = partition.load(path)
-    return loaded.description, loaded.files, [str(f) for f in loaded.findings]
-
-
 def main(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    loaded = partition.load(options.file)
+    if options.json:
+        rows = [
+            {"file": f.file, "line": f.line, "rule": f.rule, "place": f.place, "text": f.text}
+            for f in loaded.findings
+        ]
+        print(json.dumps(rows, indent=1))
+    else:
+        for finding in loaded.findings:
+            print(finding)
+        if loaded.description is not None:
+            print(partition.render_map(loaded.description))
+    return 0 if loaded.ok else FINDINGS

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import partition
 from ..accel import ACCELS, BACKENDS
-from ..errors import UsageError
+from ..errors import HostError
 
 _SIZE = re.compile(r"(\d+)([KMGT]?)(i?B)?\Z", re.IGNORECASE)
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -55,23 +56,6 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--machine", metavar="NAME", help="the machine's name for other commands")
 
 
-def module_names(paths: list[Path]) -> dict[str, Path]:
-    """A boot-module name for every file: its own, made unique and one word."""
-    names: dict[str, Path] = {}
-    for path in paths:
-        stem = re.sub(r"[^A-Za-z0-9._+-]+", "_", path.name)[:40] or "file"
-        name, number = stem, 1
-        while name in names and names[name].absolute() != path.absolute():
-            number += 1
-            name = f"{number}-{stem}"
-        names[name] = path
-    return names
-
-
-def name_of(names: Mapping[str, Path], path: Path) -> str:
-    return next(name for name, known in names.items() if known.absolute() == path.absolute())
-
-
 def human_size(count: int) -> str:
     for unit, shift in (("G", 30), ("M", 20), ("K", 10)):
         if count and count % (1 << shift) == 0:
@@ -92,11 +76,7 @@ def exits_table(exits: Mapping[str, int]) -> str:
 
 def load_partition(path: Path) -> tuple[dict[str, Any], dict[str, Path]]:
     """A checked partition file: its description and its boot modules."""
-    from .check import load
-
-    description, files, findings = load(path)
-    if description is None:
-        for finding in findings:
-            sys.stderr.write(f"{finding}\n")
-        raise UsageError(f"{path}: the partition is not right; nothing was booted")
-    return description, files
+    loaded = partition.load(path)
+    if loaded.description is None:
+        raise HostError("\n".join(str(finding) for finding in loaded.findings))
+    return loaded.description, loaded.modules

@@ -7,12 +7,11 @@ import json
 import re
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import accel as accelerators
-from .. import terminal
+from .. import partition, terminal
 from ..channel import End, describe_crash
 from ..errors import EmulatorError, HostError, UsageError, WaitTimeout
 from ..hub import Hub
@@ -49,7 +48,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--module", action="append", type=Path, default=[], metavar="FILE")
     parser.add_argument("--device", action="append", default=[], metavar="NAME")
     parser.add_argument("--cpus", type=common.positive, default=1, metavar="N")
-    parser.add_argument("--memory", type=common.size, default=256 << 20, metavar="SIZE")
+    parser.add_argument("--memory", default="256M", metavar="SIZE")
     common.add_machine_options(parser)
     parser.add_argument("--until", type=common.regex, metavar="REGEX", help="status 0 on a match")
     parser.add_argument("--timeout", type=common.seconds, metavar="S", help="status 124 after it")
@@ -59,61 +58,40 @@ def add(commands: Any) -> None:
     parser.set_defaults(function=main)
 
 
-@dataclass
-class Plan:
-    """A one-guest partition and the files it takes."""
-
-    partition: dict[str, Any]
-    files: dict[str, Path] = field(default_factory=dict)
-    guest: str = ""
-
-
-def plan(options: argparse.Namespace, accel: str) -> Plan:
-    """The partition of one guest that the options describe."""
-    paths = [options.image, *options.initrd, *options.module]
-    what = ["image"] + ["initrd"] * len(options.initrd) + ["module"] * len(options.module)
-    for path, kind in zip(paths, what, strict=True):
-        readable(path, kind)
-    files = common.module_names(paths)
-    names = [common.name_of(files, path) for path in paths]
-    guest = re.sub(r"[^a-z0-9-]+", "-", options.image.name.split(".")[0].lower()).strip("-")
-    guest = guest[:31] or "guest"
-    if not guest[0].isalpha():
-        guest = "g-" + guest[:29]
-    # Bochs runs CPUs in turn: with one guest CPU a second physical one only costs time.
-    sliced = accel == "bochs" and options.cpus == 1
-    run: dict[str, Any] = {"single": True}
+def plan(options: argparse.Namespace, accel: str) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The partition of one guest that the options describe, and its boot modules."""
+    for path in [options.image, *options.initrd, *options.module]:
+        readable(path)
+    loaded = partition.single_guest(
+        options.image,
+        kind=options.kind,
+        cmdline=options.cmdline,
+        initrd=options.initrd,
+        modules=options.module,
+        cpus=options.cpus,
+        memory=options.memory,
+        devices=options.device,
+        reboot=options.reboot,
+        # Bochs runs its CPUs in turn: a second one for a single guest CPU only costs time.
+        control=accel == "bochs",
+        name=guest_name(options.image),
+    )
+    if loaded.description is None:
+        raise UsageError("\n".join(str(finding) for finding in loaded.findings))
+    description, files = dict(loaded.description), dict(loaded.modules)
     if options.script:
-        readable(options.script, "script")
-        files[_SCRIPT] = options.script
-        run["script"] = _SCRIPT
-    first_module = 1 + len(options.initrd)
-    description = {
-        "format": 1,
-        "name": guest,
-        "machine": {
-            "cpus": 1 if sliced else options.cpus + 1,
-            "memory": 0,
-        },
-        "guests": [
-            {
-                "name": guest,
-                "cpus": [0] if sliced else options.cpus,
-                "memory": options.memory,
-                "image": names[0],
-                "kind": options.kind,
-                "initrd": names[1:first_module],
-                "cmdline": options.cmdline,
-                "modules": names[first_module:],
-                "devices": options.device,
-                "on_crash": {"do": "stop"},
-                "on_poweroff": {"do": "stop"},
-                "on_reboot": {"do": "restart" if options.reboot else "stop"},
-            }
-        ],
-        "run": run,
-    }
-    return Plan(description, files, guest)
+        files[_SCRIPT] = readable(options.script, "script")
+        description["run"] = {**description.get("run", {}), "script": _SCRIPT}
+    return description, files
+
+
+def guest_name(image: Path) -> str:
+    """A guest's name from its image's: one that the rules take."""
+    name = re.sub(r"[^a-z0-9_]+", "_", image.name.split(".")[0].lower()).strip("_")[:24]
+    names = partition.rules.names
+    if not name or not name[0].isalpha() or name in names.RESERVED or name in names.KEYWORDS:
+        return f"guest_{name}".rstrip("_")
+    return name
 
 
 class Until:
@@ -257,13 +235,12 @@ class Session:
 
 def main(options: argparse.Namespace) -> int:
     backend, accel = accelerators.choose(options.backend, options.accel)
-    planned = plan(options, accel)
-    if not options.image.stat().st_size:
-        raise UsageError(f"{options.image} is empty: no guest is in it")
-    claim = Claim(options.machine, planned.guest)
+    description, files = plan(options, accel)
+    guest = str(description["guests"][0]["name"])
+    machine = Machine(description, files, backend=backend, accel=accel)
+    claim = Claim(options.machine, guest)
     hub: Hub | None = None
-    machine = Machine(planned.partition, planned.files, backend=backend, accel=accel)
-    session = Session(options, machine, planned.guest)
+    session = Session(options, machine, guest)
     try:
         with terminal.raw(keep_signals=True):
             try:
