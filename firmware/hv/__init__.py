@@ -29,8 +29,10 @@ __all__ = ["ABI", "Guest", "guest", "guests", "machine"]
 
 
 def _variables():
+    from hv import boot
+
     for g in guests():
-        events.namespace[g.name] = g
+        events.namespace[boot.variable(g.name)] = g
 
 
 def _init(namespace):
@@ -48,7 +50,10 @@ def _init(namespace):
 
 def _start():
     """Called by the port on the first boot: starts the partition."""
+    import __main__
+
     from hv import boot
 
+    events.namespace = __main__.__dict__
     boot.start()
     _variables()

@@ -32,7 +32,7 @@ def start():
         from hv import rules
 
         for row, cpus in zip(description["guests"], rules.assign(description)):
-            _start(row, cpus, events.quiet)
+            _start(row, cpus, description.get("run") or {})
         channel.booted(description.get("name", ""))
     if not events.quiet:
         host.banner(description)
@@ -50,19 +50,41 @@ def _problem(text):
     channel.error(text)
 
 
-def _start(row, cpus, single):
+def _start(row, cpus, run):
     made = None
     try:
         made = guests.Guest(row["name"], cpus, row["memory"])
-        adopt(made, row, single)
+        adopt(made, row, bool(run.get("single")))
         made.load(
             row["image"], row.get("initrd") or (), row.get("cmdline") or "", row.get("kind"),
             row.get("modules") or ())
+        if run.get("script"):
+            _script(run["script"], made)
         made.start()
     except (ValueError, OSError) as e:
         _problem("%s was not started: %s" % (row.get("name"), events.said(e)))
         if made is not None:
             made.destroy()
+
+
+def _script(name, guest):
+    """Runs `hv run --script` before the guest's first instruction."""
+    import sys
+
+    names = events.namespace
+    names["hv"] = sys.modules["hv"]
+    names[variable(guest.name)] = names["guest"] = guest
+    try:
+        exec(compile(str(bytes(_hv.module(name)), "utf-8"), name, "exec"), names)
+    except SystemExit:
+        pass
+    except Exception as e:
+        raise ValueError("the script failed: %s" % events.traceback(e).strip())
+
+
+def variable(name):
+    """The prompt's name for a guest."""
+    return name.replace("-", "_")
 
 
 def adopt(guest, row, single=False):

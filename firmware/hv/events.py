@@ -34,17 +34,17 @@ def wake(_=None):
     try:
         pump()
     except Exception as e:  # an error here must not end up in an unrelated statement
-        notice("internal error: %s" % e)
-        sys.print_exception(e) if hasattr(sys, "print_exception") else None
+        notice("hv: internal error, please report it: %s" % traceback(e).strip())
 
 
 def notice(text):
-    """One line at the prompt, unless a program has it."""
-    raw = getattr(_hv, "raw_repl", False)
-    if callable(raw):
-        raw = raw()
-    if not raw and not quiet:
-        print("[%s]" % text if text[0] != "[" else text)
+    """One line at the prompt; none while a program (raw REPL, `hv run`) has it."""
+    if quiet:
+        return
+    if hasattr(_hv, "notice"):
+        _hv.notice(text)  # draws the line that is being typed again
+    else:
+        print(text)
 
 
 def pump():
@@ -70,7 +70,7 @@ def pump():
 def changed(guest_id):
     try:
         info = _hv.guest_info(guest_id)
-    except OSError:
+    except (OSError, ValueError):
         _seen.pop(guest_id, None)  # destroyed since
         _due.pop(guest_id, None)
         return
@@ -83,8 +83,6 @@ def changed(guest_id):
     crash = guest.crash if state == "crashed" else None
     if state not in LASTING:
         channel.state(guest_id, None)
-        if state in ("paused", "running"):
-            return
         return
     reason = info.get("reason", "none")
     policy = guest.policies.get(POLICY.get(reason, ""))
@@ -163,11 +161,19 @@ def said(error):
     return str(error) or type(error).__name__
 
 
+NO_SYSTEM_CALL = -38 & 0xFFFF_FFFF_FFFF_FFFF  # -ENOSYS
+
+
 def message(guest_id, vcpu, kind, details):
-    """An exit that Python must answer. Nobody claims one yet: an unknown instruction."""
-    _hv.answer(guest_id, vcpu, "ud", 0)
-    notice("[%s] vcpu %d: nobody handles %s, the guest gets #UD" % (
-        guests.name_of(guest_id), vcpu, kind))
+    """An exit that the core leaves to Python and that nothing here handles."""
+    if kind == "hypercall":
+        _hv.answer(guest_id, vcpu, "done", NO_SYSTEM_CALL)
+    elif kind in ("other_insn", "virt_insn"):
+        _hv.answer(guest_id, vcpu, "ud", 0)
+    else:
+        notice("[%s] vcpu %d: nothing handles its exit %s %r" % (
+            guests.name_of(guest_id), vcpu, kind, details))
+        _hv.answer(guest_id, vcpu, "crash", 0)
 
 
 # -- the host

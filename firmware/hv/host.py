@@ -42,8 +42,9 @@ class Machine:
 
     def __repr__(self):
         rows = [("cpu", "apic", "owner")]
-        for index, apic, state, owner in _hv.cpus():
-            rows.append((index, apic, owner_text(state, owner)))
+        owners = guests.owners()
+        for index, apic, state, _ in _hv.cpus():
+            rows.append((index, apic, owner_text(state, owners.get(index))))
         memory = _hv.memory()
         lines = [headline(), text.table(rows)]
         lines.append("memory: %s, %s free (largest piece %s), monitor %s, Python heap %s" % tuple(
@@ -64,13 +65,10 @@ def headline():
         world, place, len(_hv.cpus()), _hv.tsc_hz() // 1_000_000)
 
 
-def owner_text(state, owner):
+def owner_text(state, names):
     if state == "control":
-        shared = " and %s (slices)" % guests.name_of(owner) if owner >= 0 else ""
-        return "Python" + shared
-    if owner >= 0:
-        return guests.name_of(owner)
-    return state
+        return "Python" + (" and %s (slices)" % ", ".join(names) if names else "")
+    return ", ".join(names) if names else state
 
 
 def for_rules():
@@ -84,8 +82,9 @@ def banner(description):
     missing = _hv.missing()
     if missing:
         print("missing, no guest can run: %s" % ", ".join(missing))
-    owners = ["cpu%d %s" % (row[0], owner_text(row[2], row[3])) for row in _hv.cpus()]
-    print(" | ".join(owners))
+    owners = guests.owners()
+    print(" | ".join(
+        ["cpu%d %s" % (row[0], owner_text(row[2], owners.get(row[0]))) for row in _hv.cpus()]))
     shares = ["%s %s" % (g.name, text.size_text(g.memory_size)) for g in guests.guests()]
     memory = _hv.memory()
     shares.append("free %s" % text.size_text(memory["free"]))

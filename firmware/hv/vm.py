@@ -26,34 +26,55 @@ def _size(memory):
     return memory
 
 
+def owners():
+    """The guests of each CPU, started or not: {cpu: [names]}."""
+    out = {}
+    for guest_id in _hv.guest_ids():
+        info = _hv.guest_info(guest_id)
+        for row in info["vcpus"]:
+            out.setdefault(row[0], []).append(info["name"])
+    return out
+
+
 def _choose(cpus):
-    """CPU numbers for a count or a list, ValueError with what is free."""
-    rows = _hv.cpus()
-    free = [row[0] for row in rows if row[2] == "idle"]
-    wanted = [cpus] if isinstance(cpus, int) else list(cpus)
-    count = cpus if isinstance(cpus, int) else len(wanted)
+    """CPU numbers for a count or a list; an error says what is free."""
+    taken = owners()
+    states = {row[0]: row[2] for row in _hv.cpus()}
+    free = sorted([n for n in states if states[n] == "idle" and n not in taken])
+    count = cpus if isinstance(cpus, int) else len(cpus)
     if count != 1:
-        raise ValueError("%d cpus: a guest has one in this version" % count)
+        raise ValueError("%s cpus: a guest has one in this version" % count)
     if isinstance(cpus, int):
         if not free:
-            raise OSError(16, "no cpu is free; free one with stop() and destroy()")
+            raise OSError(16, "no cpu is free; destroy() a guest, or say cpus=[0] for slices")
         return free[:1]
-    cpu = wanted[0]
-    if cpu == 0:  # the control CPU: in slices
-        return wanted
-    if cpu not in [row[0] for row in rows]:
-        raise ValueError("no cpu %s; this machine has 0 to %d" % (cpu, len(rows) - 1))
-    if cpu not in free:
-        owner = [row[3] for row in rows if row[0] == cpu][0]
-        raise OSError(16, "cpu %d is taken by %s" % (cpu, name_of(owner)))
-    return wanted
+    cpu = cpus[0]
+    if cpu not in states:
+        raise ValueError("no cpu %s; this machine has 0 to %d" % (cpu, max(states)))
+    if cpu != 0 and cpu not in free:
+        owner = " and ".join(taken.get(cpu, [])) or "nobody: it is %s" % states[cpu]
+        raise OSError(16, "cpu %d is taken by %s; free: %s" % (
+            cpu, owner, ", ".join([str(n) for n in free]) or "none"))
+    return [cpu]
 
 
 def name_of(guest_id):
     try:
         return _hv.guest_info(guest_id)["name"]
-    except OSError:
+    except (OSError, ValueError):
         return "nobody"
+
+
+def _add_ram(guest_id, memory):
+    """RAM in as few extents as the machine's free memory allows."""
+    for gpa, size in layout.ram(memory):
+        while size:
+            part = min(size, _hv.memory()["largest"] // MEMORY_STEP * MEMORY_STEP)
+            if not part:
+                raise OSError(12)
+            _hv.guest_add_ram(guest_id, gpa, part)
+            gpa += part
+            size -= part
 
 
 class Target:
@@ -68,7 +89,7 @@ class Target:
     def module(self, name):
         try:
             return _hv.module(name)
-        except OSError:
+        except (OSError, ValueError):
             raise ValueError(text.unknown("boot module", name, [m[0] for m in _hv.modules()]))
 
     def write(self, gpa, data):
@@ -108,8 +129,7 @@ class Guest:
         chosen = _choose(cpus)
         guest_id = _hv.guest_create(name)
         try:
-            for gpa, size in layout.ram(memory):
-                _hv.guest_add_ram(guest_id, gpa, size)
+            _add_ram(guest_id, memory)
             for cpu in chosen:
                 _hv.guest_add_vcpu(guest_id, cpu)
             self._policy(guest_id, len(chosen))
@@ -117,8 +137,8 @@ class Guest:
         except OSError as e:
             _hv.guest_destroy(guest_id)
             if e.args and e.args[0] == 12:
-                raise OSError(12, "no memory for %s: the largest free range is %s" % (
-                    text.size_text(memory), text.size_text(_hv.memory()["largest"])))
+                raise OSError(12, "no memory for %s: %s are free" % (
+                    text.size_text(memory), text.size_text(_hv.memory()["free"])))
             raise
         return guest_id
 
@@ -229,7 +249,7 @@ class Guest:
         """Everything the core counts about this guest, as a dict."""
         try:
             return _hv.guest_info(self.id)
-        except OSError:
+        except (OSError, ValueError):
             raise OSError(2, "%s was destroyed" % self.name)
 
     @property

@@ -38,6 +38,7 @@ class World:
         self.now = 1_000_000
         self.notify = None
         self.off = False
+        self.notices = []
         self.caps = {}
 
 
@@ -66,7 +67,7 @@ class _Guest:
 
 def _g(i):
     if i not in WORLD.guests:
-        raise OSError(ENOENT)
+        raise ValueError("no guest %d" % i)
     return WORLD.guests[i]
 
 
@@ -120,7 +121,7 @@ def modules():
 
 def module(name):
     if name not in WORLD.modules:
-        raise OSError(ENOENT)
+        raise ValueError("no boot module %s" % name)
     return memoryview(WORLD.modules[name])
 
 
@@ -357,3 +358,8 @@ def _cpuid(leaf, subleaf):
 
 def poweroff():
     WORLD.off = True
+
+
+def notice(text):
+    WORLD.notices.append(text)
+    return True

@@ -112,7 +112,8 @@ class Reader:
             else:
                 self.find("cpus-bad", path + ("cpus",), "cpus is %r" % (table["cpus"],),
                           "write the number of CPUs that the machine has at least")
-        if "memory" in table:
+        # 0 in the compiled form: whatever the machine has.
+        if "memory" in table and not (self.form.compiled and table["memory"] == 0):
             size = self._size(table["memory"], path + ("memory",))
             if size is not None:
                 out["memory"] = size
@@ -167,7 +168,9 @@ class Reader:
         if not isinstance(name, str):
             self.find("type-wrong", path, "name is %r" % (name,), 'write name = "linux"')
             return None
-        if not is_identifier(name) or len(name) > LONGEST:
+        # `hv run` names a guest after its file, which may have dashes.
+        plain = name.replace("-", "_") if self.form.compiled else name
+        if not is_identifier(plain) or len(name) > LONGEST:
             self.find("name-invalid", path, "%r is no name" % name)
         elif name in KEYWORDS or name in RESERVED:
             self.find("name-reserved", path, "%s is reserved" % name)
