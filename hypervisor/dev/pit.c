@@ -24,9 +24,9 @@ enum {
     REFRESH_TICKS = 18, // one refresh each 15 us
     BINARY_FULL = 0x10000,
     BCD_FULL = 10000,
-    // A guest may ask for more interrupts than it can take (count 2 is 600 kHz);
-    // it is looked at no more often than this part of a second, late edges add up.
-    LOOKS_SHIFT = 15,
+    // A guest may ask for more interrupts than it can take (count 2 is 600 kHz): of
+    // a wave with a period shorter than this, several edges are told together.
+    SHORTEST_PERIOD = 36, // 30 us
 };
 
 static uint64_t ticks_at(const struct pit *p, uint64_t tsc) {
@@ -110,7 +110,7 @@ static bool out(struct pit_channel *c, uint64_t now) {
         case 0:
             return e >= c->count;
         case 1:
-            return !c->triggered || e < 0 || e >= c->count;
+            return !c->triggered || (e < 0 ? !c->low : e >= c->count);
         case 2:
             return !c->gate || e < 0 || position(c, now) != c->count - 1 || c->count == 1;
         case 3:
@@ -173,8 +173,8 @@ uint64_t pit_update(struct pit *p, uint64_t tsc) {
     settle(c, p->next_edge);
     edges += (now - p->next_edge) / c->count;
     p->next_edge += edges * c->count;
-    uint64_t due = ratio_up(p->next_edge, p->tsc_hz, PIT_HZ), soonest = tsc + (p->tsc_hz >> LOOKS_SHIFT);
-    p->next_tsc = due > soonest ? due : soonest;
+    uint64_t look = c->count < SHORTEST_PERIOD ? now + SHORTEST_PERIOD : p->next_edge;
+    p->next_tsc = ratio_up(look, p->tsc_hz, PIT_HZ);
     return edges;
 }
 
@@ -329,6 +329,7 @@ static void set_gate(struct pit_channel *c, uint64_t now, bool gate) {
     c->gate = true;
     if (by_trigger(c)) {
         if (c->loaded) {
+            c->low = !out(c, now); // until the next CLK
             load(c, now, c->next_count);
             c->triggered = true;
             c->null_count = false;

@@ -28,6 +28,7 @@ struct pit_channel {
     bool bcd, gate;
     bool loaded;                // a count was written since the control word
     bool triggered;             // modes 1 and 5: the gate rose
+    bool low;                   // mode 1: OUT was low when the gate rose
     bool reload;                // next_count waits for reload_at
     bool null_count;            // modes 1 and 5: a count waits for its trigger
     bool write_high, read_high; // the high byte is next

@@ -89,7 +89,7 @@ CASE(without_icw4_its_functions_are_off) {
     pic_write(&p, MD, 0x04);
     edge(1);
     EQUAL(pic_ack(&p), 0x31);
-    EQUAL(isr(M), 0x02); // no automatic EOI
+    EQUAL(isr(M), 0x02);     // no automatic EOI
     pic_write(&p, MD, 0xAA); // this is the mask again
     EQUAL(pic_read(&p, MD), 0xAA);
 }
@@ -294,7 +294,7 @@ CASE(set_priority) {
     EQUAL(pic_ack(&p), 0x37);
     edge(5);
     EQUAL(pic_ack(&p), 0x35); // 5 is above 7 now
-    pic_write(&p, M, 0x20); // non-specific: ends 5, the highest in turned order
+    pic_write(&p, M, 0x20);   // non-specific: ends 5, the highest in turned order
     EQUAL(isr(M), 0x80);
 }
 
