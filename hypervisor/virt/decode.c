@@ -5,6 +5,10 @@
 
 #include "cpu/err.h"
 
+// Instruction bytes (SDM 2A 2.1).
+enum { PREFIX_DATA = 0x66, PREFIX_REPNE = 0xF2, PREFIX_REP = 0xF3 };
+enum { OPCODE_ESCAPE = 0x0F, OPCODE_SYSTEM = 0x01, MODRM_REGISTER_FORM = 3 };
+
 static void decoder_init(ZydisDecoder *decoder, enum insn_mode mode) {
     static const struct {
         ZydisMachineMode machine;
@@ -160,7 +164,7 @@ static void classify(const ZydisDecodedInstruction *i, const ZydisDecodedOperand
     for (int n = 0; n < i->operand_count; n++) {
         const ZydisDecodedOperand *op = &ops[n];
         if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-            // LEA and NOP address memory and touch none; of two operands (MOVS, PUSH
+            // LEA addresses memory and touches none; of two operands (MOVS, PUSH
             // m) the one at a visible position comes first and is kept.
             bool touches = op->mem.type == ZYDIS_MEMOP_TYPE_MEM && op->actions;
             if (touches && !memory) {
@@ -182,7 +186,7 @@ static void classify(const ZydisDecodedInstruction *i, const ZydisDecodedOperand
     } else if (is_string_io(i->mnemonic)) {
         insn->class = INSN_STRING_IO;
         insn->size = (uint8_t)(insn->size ? insn->size : i->operand_width / 8);
-    } else if (!memory) {
+    } else if (!memory || i->mnemonic == ZYDIS_MNEMONIC_NOP) {
         insn->class = INSN_OTHER;
     } else if (is_mov(i->mnemonic) && (insn->reg_size || (insn->write && insn->has_immediate))) {
         insn->class = insn->write ? INSN_MOV_STORE : INSN_MOV_LOAD;
@@ -196,11 +200,36 @@ static void classify(const ZydisDecodedInstruction *i, const ZydisDecodedOperand
 // F2 works as F3 for INS and OUTS.
 static bool has_repeat(const ZydisDecodedInstruction *i) {
     for (int n = 0; n < i->raw.prefix_count; n++) {
-        if (i->raw.prefixes[n].value == 0xF2 || i->raw.prefixes[n].value == 0xF3) {
+        if (i->raw.prefixes[n].value == PREFIX_REPNE || i->raw.prefixes[n].value == PREFIX_REP) {
             return true;
         }
     }
     return false;
+}
+
+// MONITOR, XSETBV and the rest of opcode 0F 01 with a register form: Zydis takes 66, F2
+// or F3 before some of them for no instruction; CPUs differ, and the one that left the
+// guest here has executed it. So the length is that without those prefixes, plus
+// theirs. 0: not of these.
+static uint8_t system_length(const ZydisDecoder *decoder, const uint8_t *bytes, size_t size) {
+    uint8_t plain[INSN_LENGTH_MAX];
+    size_t kept = 0, dropped = 0;
+    for (size_t n = 0; n < size && n < INSN_LENGTH_MAX; n++) {
+        bool before_opcode = !kept || plain[kept - 1] != OPCODE_ESCAPE;
+        bool drop = bytes[n] == PREFIX_DATA || bytes[n] == PREFIX_REPNE || bytes[n] == PREFIX_REP;
+        if (before_opcode && drop) {
+            dropped++;
+        } else {
+            plain[kept++] = bytes[n];
+        }
+    }
+    ZydisDecodedInstruction i;
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(decoder, ZYAN_NULL, plain, kept, &i))) {
+        return 0;
+    }
+    bool system = i.opcode_map == ZYDIS_OPCODE_MAP_0F && i.opcode == OPCODE_SYSTEM
+        && i.raw.modrm.mod == MODRM_REGISTER_FORM;
+    return system && i.length + dropped <= INSN_LENGTH_MAX ? (uint8_t)(i.length + dropped) : 0;
 }
 
 int insn_decode(enum insn_mode mode, const uint8_t *bytes, size_t size, struct insn *insn) {
@@ -209,18 +238,22 @@ int insn_decode(enum insn_mode mode, const uint8_t *bytes, size_t size, struct i
     ZydisDecodedInstruction i;
     decoder_init(&decoder, mode);
     ZyanStatus status = ZydisDecoderDecodeInstruction(&decoder, &context, bytes, size, &i);
-    if (!ZYAN_SUCCESS(status)) {
-        return status == ZYDIS_STATUS_NO_MORE_DATA ? -ERANGE : -EINVAL;
+    if (status == ZYDIS_STATUS_NO_MORE_DATA) {
+        return -ERANGE;
     }
     *insn = (struct insn){
-        .length = i.length,
         .class = INSN_OTHER,
-        .mnemonic = (uint16_t)i.mnemonic,
-        .address_size = (uint8_t)(i.address_width / 8),
         .segment = SEG_DS,
         .base = INSN_NO_REG,
         .index = INSN_NO_REG,
     };
+    if (!ZYAN_SUCCESS(status)) {
+        insn->length = system_length(&decoder, bytes, size);
+        return insn->length ? 0 : -EINVAL;
+    }
+    insn->length = i.length;
+    insn->mnemonic = (uint16_t)i.mnemonic;
+    insn->address_size = (uint8_t)(i.address_width / 8);
     ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
     status = ZydisDecoderDecodeOperands(&decoder, &context, &i, ops, i.operand_count);
     if (!ZYAN_SUCCESS(status)) {

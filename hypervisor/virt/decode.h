@@ -144,9 +144,10 @@ typedef uint64_t insn_window __attribute__((aligned(1), may_alias));
 typedef uint64_t insn_entry __attribute__((may_alias));
 
 static inline uint32_t insn_slot_index(uint64_t linear) {
-    // Fibonacci hashing (2^32 / golden ratio) spreads neighbours and strides alike;
-    // the top seven bits number the slot.
-    return ((uint32_t)linear * UINT32_C(0x9E3779B1)) >> 25;
+    // Multiplicative hashing; the top seven bits number the slot. The factor was found
+    // by search: 64 places at a stride of 1 to 20 or a power of two fit without
+    // replacement (the golden ratio's does badly at strides of 8 and 16).
+    return ((uint32_t)linear * UINT32_C(0x0E7EFC2F)) >> 25;
 }
 _Static_assert(INSN_SLOTS == 1 << (32 - 25), "the hash yields a slot number");
 
@@ -157,13 +158,13 @@ static inline uint32_t vcpu_insn_length_fast(struct vcpu *v) {
     struct fetch_state f = virt->fetch_state(v);
     struct insn_cache *cache = v->insns;
     const struct insn_slot *s = &cache->slots[insn_slot_index(f.linear)];
-    if (s->linear != f.linear) {
+    if (s->linear != f.linear || s->space != f.space) {
         s = (const struct insn_slot *)((uintptr_t)s ^ sizeof(*s));
-        if (s->linear != f.linear) {
+        if (s->linear != f.linear || s->space != f.space) {
             return 0;
         }
     }
-    if (s->space != f.space || s->generation != v->guest->nested_generation) {
+    if (s->generation != v->guest->nested_generation) {
         return 0;
     }
     const struct insn_entry_at *e = s->entry;
