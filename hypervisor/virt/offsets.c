@@ -4,9 +4,14 @@
 
 #include "virt/svm.h"
 #include "virt/vcpu.h"
+#include "virt/x86.h"
 
 #define DEFINE(name, value) __asm__ volatile ("\n->" #name " %0 " #value : : "i" (value))
 #define DEFINE_GPR(name) DEFINE(VCPU_##name, offsetof(struct vcpu, gpr) + GPR_##name * sizeof(uint64_t))
+
+// One store sets the kind and clears the length behind it.
+static_assert(offsetof(struct exit_record, length) == offsetof(struct exit_record, kind) + 4, "adjacent");
+static_assert(EXIT_NONE == 0, "svm_switch.S");
 
 void offsets(void);
 
@@ -34,10 +39,17 @@ void offsets(void) {
     DEFINE(VCPU_REQUESTS, offsetof(struct vcpu, requests));
     DEFINE(VCPU_REQUESTS_TO_LEAVE, (int)~REQ_WINDOW);
 
+    DEFINE(EXIT_KIND, offsetof(struct exit_record, kind));
+    DEFINE(EXIT_RAW, offsetof(struct exit_record, raw));
+
+    DEFINE(VMCB_INTERRUPT_SHADOW, offsetof(struct vmcb, interrupt_shadow));
     DEFINE(VMCB_EXITCODE, offsetof(struct vmcb, exitcode));
+    DEFINE(VMCB_RFLAGS, offsetof(struct vmcb, rflags));
     DEFINE(VMCB_RIP, offsetof(struct vmcb, rip));
     DEFINE(VMCB_RSP, offsetof(struct vmcb, rsp));
     DEFINE(VMCB_RAX, offsetof(struct vmcb, rax));
+    DEFINE(RFLAGS_TF_BYTE1, RFLAGS_TF >> 8);
     DEFINE(SVM_HOST_SAVE_PA, offsetof(struct svm_control, host_save_pa));
-    DEFINE(SVM_CODE_NOT_ENTERED, SVM_NOT_ENTERED);
+    DEFINE(SVM_ATTENTION, offsetof(struct svm_control, attention));
+    DEFINE(SVM_KINDS, SVM_EXIT_CODES);
 }

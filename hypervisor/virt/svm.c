@@ -221,7 +221,8 @@ static int svm_vcpu_init(struct vcpu *v) {
     memset(c, 0, sizeof(*c));
     c->host_save_pa = host_save_pa;
     c->asid_cpu = asid_cpu;
-    c->attention = asid == ASID_SHARED ? SVM_ATTENTION_FLUSH : 0;
+    // The ASID may have been another's.
+    c->attention = SVM_ATTENTION_FLUSH | (asid == ASID_SHARED ? SVM_ATTENTION_SHARED : 0);
 
     struct vmcb *b = &c->vmcb;
     set_intercepts(b);
@@ -233,9 +234,12 @@ static int svm_vcpu_init(struct vcpu *v) {
     b->v_intr = V_INTR_MASKING;
     b->tsc_offset = v->tsc_offset;
     svm_reset_state(b);
-    v->nested_seen = UINT64_MAX; // the ASID may have been another's
     v->pat = b->g_pat;
     return 0;
+}
+
+static unsigned svm_cpl(struct vcpu *v) {
+    return svm_vmcb(v)->cpl;
 }
 
 static void svm_vcpu_free(struct vcpu *v) {
@@ -249,7 +253,13 @@ static void svm_vcpu_free(struct vcpu *v) {
 }
 
 static int svm_vcpu_load(struct vcpu *v) {
-    svm_control(v)->host_save_pa = (uintptr_t)this_cpu()->virt_host;
+    struct svm_control *c = svm_control(v);
+    c->host_save_pa = (uintptr_t)this_cpu()->virt_host;
+    // Nested tables are edited only while the vCPU is parked, which means put.
+    if (v->nested_seen != v->guest->nested_generation) {
+        v->nested_seen = v->guest->nested_generation;
+        c->attention |= SVM_ATTENTION_FLUSH;
+    }
     return 0;
 }
 
@@ -260,7 +270,7 @@ static int svm_vcpu_put(struct vcpu *v) {
 
 static bool svm_can_interrupt(struct vcpu *v) {
     const struct vmcb *b = svm_vmcb(v);
-    bool shadow = (b->interrupt_shadow & INTERRUPT_SHADOW) && !v->skipped;
+    bool shadow = (b->interrupt_shadow & INTERRUPT_SHADOW) && v->rip == b->rip;
     return (b->rflags & RFLAGS_IF) && !shadow && !(b->eventinj & EVENTINJ_V);
 }
 
@@ -341,11 +351,13 @@ const struct vcpu_ops svm_ops = {
     .vcpu_load = svm_vcpu_load,
     .vcpu_put = svm_vcpu_put,
     .enter = svm_enter,
+    .run = svm_run,
     .reg_get = svm_reg_get,
     .reg_set = svm_reg_set,
     .seg_get = svm_seg_get,
     .seg_set = svm_seg_set,
     .fetch_state = svm_fetch_state,
+    .cpl = svm_cpl,
     .can_interrupt = svm_can_interrupt,
     .inject = svm_inject,
     .vectoring = svm_vectoring,

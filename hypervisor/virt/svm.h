@@ -13,8 +13,9 @@
 // What the next entry must do besides the ordinary; 0 is the hot case.
 enum {
     SVM_ATTENTION_DEBUG = 1 << 0, // a breakpoint is enabled: DR0-3 and DR7 go to the CPU
-    SVM_ATTENTION_FLUSH = 1 << 1, // flush at every entry: the ASID is shared
-    SVM_ATTENTION_NMI = 1 << 2, // an NMI waits until no other event is injected
+    SVM_ATTENTION_FLUSH = 1 << 1, // flush, this once
+    SVM_ATTENTION_SHARED = 1 << 2, // flush at every entry: the ASID is shared
+    SVM_ATTENTION_NMI = 1 << 3, // an NMI waits until no other event is injected
 };
 
 // vcpu->control points here: the VMCB, and in the page behind it what the back
@@ -37,14 +38,22 @@ static inline struct vmcb *svm_vmcb(const struct vcpu *v) {
     return v->control;
 }
 
-// svm_switch.S: one VMRUN. Returns the exit code's low half, or SVM_NOT_ENTERED
-// when a request was pending. Interrupts are enabled before and after.
-uint32_t svm_switch(struct vcpu *v);
-#define SVM_NOT_ENTERED 0x100 // the first code behind those of one-byte intercepts
+// svm_switch.S
+void svm_run(struct vcpu *v, struct exit_record *e, bool (*handle)(struct vcpu *, struct exit_record *));
 
 // svm_exit.c
+#define SVM_EXIT_CODES 0x100 // of intercepts with a bit or a small number of their own
+#define SVM_KIND_FILL 0x80 // svm_kinds: svm_fill has more to say
+extern uint8_t svm_kinds[SVM_EXIT_CODES];
 void svm_exit_init(const struct virt_caps *caps);
 void svm_enter(struct vcpu *v, struct exit_record *e);
+
+// Called by svm_run: around an entry that is not an ordinary one, and for exits
+// whose record needs more than its kind.
+void svm_before_entry(struct vcpu *v);
+void svm_after_exit(struct vcpu *v);
+void svm_not_entered(struct vcpu *v);
+void svm_fill(struct vcpu *v, struct exit_record *e);
 
 // svm_regs.c
 uint64_t svm_reg_get(struct vcpu *v, enum vreg reg);

@@ -1,4 +1,4 @@
-// One entry and one exit, and what each exit code means in neutral terms.
+// What each exit code means in neutral terms, and the rarer things around an entry.
 #include "virt/svm.h"
 
 #include "cpu/insn.h"
@@ -6,15 +6,14 @@
 #include "virt/vcpu_state.h"
 #include "virt/x86.h"
 
-typedef void svm_fill(struct vcpu *v, const struct vmcb *b, struct exit_record *e);
+typedef void svm_fill_kind(struct vcpu *v, const struct vmcb *b, struct exit_record *e);
 
-// length_mask: all ones when the CPU leaves the next instruction's RIP on this
-// exit, else 0. The hottest kinds need nothing filled in.
 struct svm_exit {
     uint8_t kind;
-    uint32_t length_mask;
-    svm_fill *fill;
+    svm_fill_kind *fill; // NULL: the kind says it all
 };
+
+uint8_t svm_kinds[SVM_EXIT_CODES];
 
 static void fill_info(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
     (void)v;
@@ -106,38 +105,37 @@ static void fill_window(struct vcpu *v, const struct vmcb *b, struct exit_record
 // The first line is for every code that no later one names.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverride-init"
-static struct svm_exit svm_exits[SVM_NOT_ENTERED + 1] = {
-    FROM_TO(0, SVM_NOT_ENTERED - 1) = {EXIT_UNKNOWN, 0, fill_info},
-    FROM_TO(VMEXIT_CR0_READ, VMEXIT_CR0_READ + 15) = {EXIT_CR, 0, fill_cr},
-    FROM_TO(VMEXIT_CR0_WRITE, VMEXIT_CR0_WRITE + 15) = {EXIT_CR, 0, fill_cr},
-    FROM_TO(VMEXIT_DR0_READ, VMEXIT_DR0_READ + 15) = {EXIT_DR, 0, fill_dr},
-    FROM_TO(VMEXIT_DR0_WRITE, VMEXIT_DR0_WRITE + 15) = {EXIT_DR, 0, fill_dr},
-    FROM_TO(VMEXIT_EXCP0, VMEXIT_EXCP0 + 31) = {EXIT_EXCEPTION, 0, fill_exception},
-    [VMEXIT_INTR] = {EXIT_INTERRUPT, 0, NULL},
-    [VMEXIT_NMI] = {EXIT_NMI, 0, fill_info},
+static const struct svm_exit svm_exits[SVM_EXIT_CODES] = {
+    FROM_TO(0, SVM_EXIT_CODES - 1) = {EXIT_UNKNOWN, fill_info},
+    FROM_TO(VMEXIT_CR0_READ, VMEXIT_CR0_READ + 15) = {EXIT_CR, fill_cr},
+    FROM_TO(VMEXIT_CR0_WRITE, VMEXIT_CR0_WRITE + 15) = {EXIT_CR, fill_cr},
+    FROM_TO(VMEXIT_DR0_READ, VMEXIT_DR0_READ + 15) = {EXIT_DR, fill_dr},
+    FROM_TO(VMEXIT_DR0_WRITE, VMEXIT_DR0_WRITE + 15) = {EXIT_DR, fill_dr},
+    FROM_TO(VMEXIT_EXCP0, VMEXIT_EXCP0 + 31) = {EXIT_EXCEPTION, fill_exception},
+    [VMEXIT_INTR] = {EXIT_INTERRUPT, NULL},
+    [VMEXIT_NMI] = {EXIT_NMI, fill_info},
     // Taken by the firmware or, for INIT, kept pending at the STGI (15.21.8).
-    [VMEXIT_SMI] = {EXIT_NONE, 0, NULL},
-    [VMEXIT_INIT] = {EXIT_NONE, 0, NULL},
-    [VMEXIT_VINTR] = {EXIT_WINDOW, 0, fill_window},
-    [VMEXIT_CR0_SEL_WRITE] = {EXIT_CR, 0, fill_cr},
-    [VMEXIT_RDPMC] = {EXIT_OTHER_INSN, 0, fill_info},
-    [VMEXIT_CPUID] = {EXIT_CPUID, 0, NULL},
-    [VMEXIT_RSM] = {EXIT_OTHER_INSN, 0, fill_info},
-    [VMEXIT_IRET] = {EXIT_NONE, 0, fill_iret},
-    [VMEXIT_INVD] = {EXIT_WBINVD, 0, fill_info},
-    [VMEXIT_PAUSE] = {EXIT_PAUSE, 0, NULL},
-    [VMEXIT_HLT] = {EXIT_HLT, 0, NULL},
-    [VMEXIT_INVLPGA] = {EXIT_VIRT_INSN, 0, fill_info},
-    [VMEXIT_IOIO] = {EXIT_IO, 0, fill_io},
-    [VMEXIT_MSR] = {EXIT_RDMSR, 0, fill_msr},
-    [VMEXIT_SHUTDOWN] = {EXIT_SHUTDOWN, 0, fill_info},
-    [VMEXIT_VMRUN] = {EXIT_VIRT_INSN, 0, fill_info},
-    [VMEXIT_VMMCALL] = {EXIT_HYPERCALL, 0, NULL},
-    FROM_TO(VMEXIT_VMLOAD, VMEXIT_SKINIT) = {EXIT_VIRT_INSN, 0, fill_info},
-    [VMEXIT_WBINVD] = {EXIT_WBINVD, 0, fill_info},
-    FROM_TO(VMEXIT_MONITOR, VMEXIT_MWAIT_CONDITIONAL) = {EXIT_OTHER_INSN, 0, fill_info},
-    [VMEXIT_XSETBV] = {EXIT_XSETBV, 0, fill_info},
-    [SVM_NOT_ENTERED] = {EXIT_NONE, 0, NULL},
+    [VMEXIT_SMI] = {EXIT_NONE, NULL},
+    [VMEXIT_INIT] = {EXIT_NONE, NULL},
+    [VMEXIT_VINTR] = {EXIT_WINDOW, fill_window},
+    [VMEXIT_CR0_SEL_WRITE] = {EXIT_CR, fill_cr},
+    [VMEXIT_RDPMC] = {EXIT_OTHER_INSN, fill_info},
+    [VMEXIT_CPUID] = {EXIT_CPUID, NULL},
+    [VMEXIT_RSM] = {EXIT_OTHER_INSN, fill_info},
+    [VMEXIT_IRET] = {EXIT_NONE, fill_iret},
+    [VMEXIT_INVD] = {EXIT_WBINVD, fill_info},
+    [VMEXIT_PAUSE] = {EXIT_PAUSE, NULL},
+    [VMEXIT_HLT] = {EXIT_HLT, NULL},
+    [VMEXIT_INVLPGA] = {EXIT_VIRT_INSN, fill_info},
+    [VMEXIT_IOIO] = {EXIT_IO, fill_io},
+    [VMEXIT_MSR] = {EXIT_RDMSR, fill_msr},
+    [VMEXIT_SHUTDOWN] = {EXIT_SHUTDOWN, fill_info},
+    [VMEXIT_VMRUN] = {EXIT_VIRT_INSN, fill_info},
+    [VMEXIT_VMMCALL] = {EXIT_HYPERCALL, NULL},
+    FROM_TO(VMEXIT_VMLOAD, VMEXIT_SKINIT) = {EXIT_VIRT_INSN, fill_info},
+    [VMEXIT_WBINVD] = {EXIT_WBINVD, fill_info},
+    FROM_TO(VMEXIT_MONITOR, VMEXIT_MWAIT_CONDITIONAL) = {EXIT_OTHER_INSN, fill_info},
+    [VMEXIT_XSETBV] = {EXIT_XSETBV, fill_info},
 };
 #pragma GCC diagnostic pop
 
@@ -162,39 +160,43 @@ static bool is_instruction(uint32_t kind) {
 }
 
 void svm_exit_init(const struct virt_caps *caps) {
-    for (size_t i = 0; i < sizeof(svm_exits) / sizeof(svm_exits[0]); i++) {
-        svm_exits[i].length_mask = caps->nrip && is_instruction(svm_exits[i].kind) ? UINT32_MAX : 0;
+    for (size_t i = 0; i < SVM_EXIT_CODES; i++) {
+        const struct svm_exit *x = &svm_exits[i];
+        bool fill = x->fill || (caps->nrip && is_instruction(x->kind));
+        svm_kinds[i] = x->kind | (fill ? SVM_KIND_FILL : 0);
     }
 }
 
-static __attribute__((always_inline)) inline void enter_once(struct vcpu *v, struct exit_record *e) {
-    struct vmcb *b = svm_vmcb(v);
-    uint32_t code = svm_switch(v);
+void svm_fill(struct vcpu *v, struct exit_record *e) {
+    const struct vmcb *b = svm_vmcb(v);
+    uint32_t code = (uint32_t)e->raw;
 
-    e->raw = code;
-    if (__builtin_expect(code > SVM_NOT_ENTERED, 0)) {
-        e->length = 0;
-        if (code == VMEXIT_NPF) {
-            e->kind = EXIT_NESTED_FAULT;
-            fill_npf(v, b, e);
-        } else {
-            e->kind = code == VMEXIT_INVALID ? EXIT_ENTRY_FAILED : EXIT_UNKNOWN;
-            fill_info(v, b, e);
+    e->length = 0;
+    if (code < SVM_EXIT_CODES) {
+        const struct svm_exit *x = &svm_exits[code];
+        e->kind = x->kind;
+        if (virt_caps.nrip && is_instruction(x->kind)) {
+            e->length = (uint32_t)(b->nrip - v->rip);
         }
+        if (x->fill) {
+            x->fill(v, b, e);
+        }
+    } else if (code == VMEXIT_NPF) {
+        e->kind = EXIT_NESTED_FAULT;
+        fill_npf(v, b, e);
+    } else {
+        e->kind = code == VMEXIT_INVALID ? EXIT_ENTRY_FAILED : EXIT_UNKNOWN;
+        fill_info(v, b, e);
+    }
+}
+
+static void finish_instruction(struct vcpu *v, struct vmcb *b) {
+    // VMCB.RIP still is where the guest left off. When RIP has moved, an instruction
+    // was completed for the guest: the shadow it ran in is over, and a single step
+    // that the guest asked for is due (13.1.4).
+    if (v->rip == b->rip) {
         return;
     }
-    const struct svm_exit *x = &svm_exits[code];
-    e->kind = x->kind;
-    e->length = (uint32_t)(b->nrip - v->rip) & x->length_mask;
-    if (x->fill) {
-        x->fill(v, b, e);
-    }
-}
-
-// Moving RIP past an instruction is its end: the interrupt shadow it ran in is
-// over, and a single step that the guest asked for is due (APM volume 2, 13.1.4).
-static void end_instruction(struct vcpu *v, struct vmcb *b) {
-    v->skipped = false;
     b->interrupt_shadow = 0;
     if ((b->rflags & RFLAGS_TF) && !(b->eventinj & EVENTINJ_V)) {
         b->dr6 |= DR6_BS;
@@ -202,41 +204,45 @@ static void end_instruction(struct vcpu *v, struct vmcb *b) {
     }
 }
 
-static __attribute__((noinline)) void enter_with_attention(struct vcpu *v, struct exit_record *e) {
+void svm_before_entry(struct vcpu *v) {
     struct svm_control *c = svm_control(v);
     struct vmcb *b = &c->vmcb;
 
-    if (v->nested_seen != v->guest->nested_generation || (c->attention & SVM_ATTENTION_FLUSH)) {
-        v->nested_seen = v->guest->nested_generation;
+    finish_instruction(v, b);
+    if (c->attention & (SVM_ATTENTION_FLUSH | SVM_ATTENTION_SHARED)) {
         b->tlb_control = virt_caps.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL;
     }
     if ((c->attention & SVM_ATTENTION_NMI) && !c->nmi_masked && !(b->eventinj & EVENTINJ_V)) {
         c->attention &= ~(uint32_t)SVM_ATTENTION_NMI;
         virt->inject(v, EVENT_VALID | EVENT_NMI << EVENT_TYPE_SHIFT | EXC_NMI, 0);
     }
-    bool debug = c->attention & SVM_ATTENTION_DEBUG;
-    if (debug) {
+    if (c->attention & SVM_ATTENTION_DEBUG) {
         vcpu_debug_arm(v, b->dr7);
     }
-    enter_once(v, e);
-    if (debug) {
+}
+
+// A request came first: the flush is still to be done.
+void svm_not_entered(struct vcpu *v) {
+    if (svm_control(v)->attention & SVM_ATTENTION_DEBUG) {
         vcpu_debug_disarm();
     }
-    if (e->raw == SVM_NOT_ENTERED && b->tlb_control != TLB_CONTROL_NONE) {
-        v->nested_seen = UINT64_MAX; // still to be done
+}
+
+void svm_after_exit(struct vcpu *v) {
+    struct svm_control *c = svm_control(v);
+    if (c->attention & SVM_ATTENTION_DEBUG) {
+        vcpu_debug_disarm();
     }
-    b->tlb_control = TLB_CONTROL_NONE;
+    c->attention &= ~(uint32_t)SVM_ATTENTION_FLUSH;
+    c->vmcb.tlb_control = TLB_CONTROL_NONE;
+}
+
+static bool once(struct vcpu *v, struct exit_record *e) {
+    (void)v;
+    (void)e;
+    return false;
 }
 
 void svm_enter(struct vcpu *v, struct exit_record *e) {
-    struct svm_control *c = svm_control(v);
-
-    if (v->skipped) {
-        end_instruction(v, &c->vmcb);
-    }
-    if (__builtin_expect(c->attention || v->nested_seen != v->guest->nested_generation, 0)) {
-        enter_with_attention(v, e);
-    } else {
-        enter_once(v, e);
-    }
+    svm_run(v, e, once);
 }

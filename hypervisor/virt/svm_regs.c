@@ -101,7 +101,7 @@ uint64_t svm_reg_get(struct vcpu *v, enum vreg reg) {
         case REG_PAT:
             return b->g_pat;
         case REG_SHADOW:
-            return v->skipped ? 0 : b->interrupt_shadow & INTERRUPT_SHADOW;
+            return v->rip == b->rip ? b->interrupt_shadow & INTERRUPT_SHADOW : 0;
         case REG_ACTIVITY:
             return v->state == VCPU_HALTED;
         case REG_COUNT:
@@ -207,7 +207,7 @@ int svm_reg_set(struct vcpu *v, enum vreg reg, uint64_t value) {
             b->g_pat = value;
             return 0;
         case REG_SHADOW:
-            v->skipped = false;
+            b->rip = v->rip;
             b->interrupt_shadow = value & INTERRUPT_SHADOW;
             return 0;
         case REG_ACTIVITY:

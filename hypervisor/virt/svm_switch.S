@@ -1,24 +1,26 @@
-// The AMD-V world switch: uint32_t svm_switch(struct vcpu *v).
+// The AMD-V world switch and the loop around it:
+//
+//   void svm_run(struct vcpu *v, struct exit_record *e,
+//                bool (*handle)(struct vcpu *, struct exit_record *));
+//
+// Enters the guest and calls handle(v, e) after each exit until it answers false or
+// a request is pending (then *e is EXIT_NONE). Interrupts are enabled before, after
+// and in between.
 //
 // #VMEXIT brings back RIP, RSP, RAX, RFLAGS, the control registers, EFER, the
 // descriptor tables and CS, SS, DS, ES (APM volume 2, 15.6.1). All else is moved
-// here, or lazily by vcpu_state.c.
+// here, or by vcpu_state.c when somebody else takes the CPU.
 #include "offsets.h"
 
-    .text
-    .globl svm_switch
-    .type svm_switch, @function
-svm_switch:
-    // 1. The monitor's registers that a C function keeps.
-    pushq %rbx
-    pushq %rbp
-    pushq %r12
-    pushq %r13
-    pushq %r14
-    pushq %r15
+#define SLOT_VCPU 0
+#define SLOT_RECORD 8
+#define SLOT_HANDLE 16
+#define SLOTS 24
 
-    // 2. RAX, RSP and RIP travel in the VMCB; RAX becomes its address.
-    movq VCPU_CONTROL(%rdi), %rax
+// RDI is the vCPU, RAX its control structure. Afterwards RDI is the vCPU again, RBX
+// the control structure, and everything else is the guest's or used up.
+    .macro WORLD_SWITCH not_entered
+    // 1. RAX, RSP and RIP travel in the VMCB.
     movq VCPU_RAX(%rdi), %rcx
     movq VCPU_RSP(%rdi), %rdx
     movq VCPU_RIP(%rdi), %rbx
@@ -26,17 +28,16 @@ svm_switch:
     movq %rdx, VMCB_RSP(%rax)
     movq %rbx, VMCB_RIP(%rax)
 
-    // 3. From here to the STGI nothing interrupts, so a request made after the
+    // 2. From here to the STGI nothing interrupts, so a request made after the
     // test leaves its kick pending, and that ends the guest at once. RFLAGS.IF
     // stays set: with V_INTR_MASKING it is the monitor's IF that lets physical
     // interrupts end the guest (15.21.1).
     clgi
     testl $VCPU_REQUESTS_TO_LEAVE, VCPU_REQUESTS(%rdi)
-    jne .Lnot_entered
+    jne \not_entered
 
-    // 4. FS, GS, TR, LDTR and the system-call MSRs, then the general registers.
+    // 3. FS, GS, TR, LDTR and the system-call MSRs, then the general registers.
     vmload %rax
-    pushq %rdi
     movq VCPU_RCX(%rdi), %rcx
     movq VCPU_RDX(%rdi), %rdx
     movq VCPU_RBX(%rdi), %rbx
@@ -52,12 +53,13 @@ svm_switch:
     movq VCPU_R15(%rdi), %r15
     movq VCPU_RDI(%rdi), %rdi
 
-    // 5. The guest runs.
+    // 4. The guest runs.
     vmrun %rax
 
-    // 6. And back: RAX is the VMCB's address again.
+    // 5. And back: RAX is the VMCB's address again.
     vmsave %rax
-    xchgq %rdi, (%rsp)
+    pushq %rdi
+    movq 8 + SLOT_VCPU(%rsp), %rdi
     movq %rcx, VCPU_RCX(%rdi)
     movq %rdx, VCPU_RDX(%rdi)
     movq %rbx, VCPU_RBX(%rdi)
@@ -73,7 +75,7 @@ svm_switch:
     movq %r15, VCPU_R15(%rdi)
     popq VCPU_RDI(%rdi)
 
-    // 7. The monitor's GS and TR; only then can it take interrupts.
+    // 6. The monitor's GS and TR; only then can it take interrupts.
     movq %rax, %rbx
     movq SVM_HOST_SAVE_PA(%rbx), %rax
     vmload %rax
@@ -85,9 +87,50 @@ svm_switch:
     movq %rcx, VCPU_RAX(%rdi)
     movq %rdx, VCPU_RSP(%rdi)
     movq %rsi, VCPU_RIP(%rdi)
+    .endm
+
+    .text
+    .globl svm_run
+    .type svm_run, @function
+svm_run:
+    pushq %rbx
+    pushq %rbp
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    pushq %rdx
+    pushq %rsi
+    pushq %rdi
+
+.Lenter:
+    movq VCPU_CONTROL(%rdi), %rax
+    cmpl $0, SVM_ATTENTION(%rax)
+    jne .Lattention
+    cmpb $0, VMCB_INTERRUPT_SHADOW(%rax)
+    jne .Lattention
+    testb $RFLAGS_TF_BYTE1, VMCB_RFLAGS + 1(%rax)
+    jne .Lattention
+    WORLD_SWITCH .Lrequest
+
+.Lleft:
     movl VMCB_EXITCODE(%rbx), %eax
+    movq SLOT_RECORD(%rsp), %rsi
+    movq %rax, EXIT_RAW(%rsi)
+    cmpl $SVM_KINDS - 1, %eax
+    ja .Lfill
+    movzbl svm_kinds(%rax), %ecx
+    testb %cl, %cl
+    js .Lfill
+    movq %rcx, EXIT_KIND(%rsi) // and length 0
+.Lhandle:
+    call *SLOT_HANDLE(%rsp)
+    movq SLOT_VCPU(%rsp), %rdi
+    testb %al, %al
+    jne .Lenter
 
 .Lreturn:
+    addq $SLOTS, %rsp
     popq %r15
     popq %r14
     popq %r13
@@ -96,10 +139,34 @@ svm_switch:
     popq %rbx
     ret
 
-.Lnot_entered:
+    // svm_fill(v, e) for the kinds that have more to say.
+.Lfill:
+    call svm_fill
+    movq SLOT_VCPU(%rsp), %rdi
+    movq SLOT_RECORD(%rsp), %rsi
+    jmp .Lhandle
+
+    // The rarer entries, with C on both sides.
+.Lattention:
+    call svm_before_entry
+    movq SLOT_VCPU(%rsp), %rdi
+    movq VCPU_CONTROL(%rdi), %rax
+    WORLD_SWITCH .Lrequest_attention
+    call svm_after_exit
+    movq SLOT_VCPU(%rsp), %rdi
+    jmp .Lleft
+
+.Lrequest_attention:
     stgi
-    movl $SVM_CODE_NOT_ENTERED, %eax
+    call svm_not_entered
+    jmp .Lno_exit
+.Lrequest:
+    stgi
+.Lno_exit:
+    movq SLOT_RECORD(%rsp), %rsi
+    movq $0, EXIT_KIND(%rsi) // EXIT_NONE
+    movq $0, EXIT_RAW(%rsi)
     jmp .Lreturn
-    .size svm_switch, . - svm_switch
+    .size svm_run, . - svm_run
 
     .section .note.GNU-stack, "", @progbits

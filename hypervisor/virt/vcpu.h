@@ -220,6 +220,10 @@ struct vcpu_ops {
     // EXIT_NONE when a request came first. Fills *e. Only EXIT_ENTRY_FAILED
     // reports a refused entry.
     void (*enter)(struct vcpu *v, struct exit_record *e);
+    // The same again and again: calls handle(v, e) after each exit, until that
+    // answers false or a request is pending (*e is EXIT_NONE then, and not handled).
+    // Keeps the registers of the caller only once, which enter cannot. NULL: use enter.
+    void (*run)(struct vcpu *v, struct exit_record *e, bool (*handle)(struct vcpu *, struct exit_record *));
 
     // Valid on the owning CPU while v is loaded.
     uint64_t (*reg_get)(struct vcpu *v, enum vreg reg);
@@ -232,6 +236,7 @@ struct vcpu_ops {
     // loads from the control structure into fetch_state_of(), nothing else. Bits
     // 5-6 of SEG_SS's attributes (DPL) are the CPL on every back end.
     struct fetch_state (*fetch_state)(struct vcpu *v);
+    unsigned (*cpl)(struct vcpu *v);
 
     bool (*can_interrupt)(struct vcpu *v); // IF=1, no shadow, nothing being injected
     void (*inject)(struct vcpu *v, uint32_t event, uint32_t error); // at the next entry
