@@ -62,7 +62,8 @@ trap_common:
     iretq
 
 // Probes: cpu->fixup_rip (RDI points at it) tells trap_handle where to resume.
-    .macro PROBE name, body:vararg
+    .noaltmacro
+    .macro PROBE name, body
     .global \name
 \name:
     leaq 2f(%rip), %rax
@@ -91,6 +92,7 @@ trap_common:
     // (uint64_t *fixup, uint32_t index, uint64_t value)
     PROBE probe_msr_write, "movl %esi, %ecx; movq %rdx, %rax; shrq $32, %rdx; wrmsr"
 
+    .altmacro
     .section .rodata
     .global trap_stubs
     .align 8
