@@ -171,7 +171,7 @@ void timer_arm(uint64_t deadline) {
 
 // ---- ISA interrupts: to the control CPU only ----
 
-static void pic_init(void) {
+void pic_init(void) {
     outb(PIC1_COMMAND, ICW1_INIT_ICW4);
     outb(PIC2_COMMAND, ICW1_INIT_ICW4);
     outb(PIC1_DATA, VECTOR_ISA);
@@ -195,7 +195,6 @@ static void ioapic_write(uint32_t reg, uint32_t value) {
 }
 
 void irq_init(void) {
-    pic_init(); // firmware leaves it live, with IRQ 0 at vector 8
     if (acpi.io_apic != 0) {
         ioapic = mmio_map(acpi.io_apic, PAGE_SIZE);
     }
