@@ -16,7 +16,7 @@
 void boot_main(uint32_t magic, uint32_t info) {
     log_init();
     trap_init_early();
-    pic_init();
+    pic_mask_all();
     if (!bootinfo_init(magic, info)) {
         panic("no memory map from the boot loader (magic %x): boot by multiboot 1, multiboot 2 "
             "or the raw disk image", magic);

@@ -171,7 +171,7 @@ void timer_arm(uint64_t deadline) {
 
 // ---- ISA interrupts: to the control CPU only ----
 
-void pic_init(void) {
+void pic_mask_all(void) {
     outb(PIC1_COMMAND, ICW1_INIT_ICW4);
     outb(PIC2_COMMAND, ICW1_INIT_ICW4);
     outb(PIC1_DATA, VECTOR_ISA);

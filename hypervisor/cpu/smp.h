@@ -20,7 +20,7 @@ void apic_init_cpu(void); // on each CPU
 void cpu_features_init(void); // on each CPU
 // The 8259 off: firmware leaves it live, with IRQ 0 at vector 8. Before apic_init_cpu,
 // which masks LINT0: a line that falls while LINT0 is masked stays pending in QEMU.
-void pic_init(void);
+void pic_mask_all(void);
 void irq_init(void); // I/O APIC masked
 void time_init(void);
 uint32_t apic_id(void);
