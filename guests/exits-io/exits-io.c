@@ -124,6 +124,10 @@ static void check_time(void) {
     expect("PIT counts", changes(pit_read), "a million reads of %x", pit_read());
     uint32_t earlier = pit_read(), later = pit_read();
     expect("PIT counts down", (uint16_t)(earlier - later) < 0x4000, "%x then %x", earlier, later);
+    if (!under_vipervisor() && pm_read() == PM_TIMER_MASK) {
+        skip("PM timer", "the firmware below put it at another port");
+        return;
+    }
     expect("PM timer counts", changes(pm_read), "a million reads of %x", pm_read());
     earlier = pm_read();
     later = pm_read();
