@@ -55,15 +55,17 @@ static void bench(const char *name, body with, body without, uint64_t a, uint64_
     ticks(without, a, c, WARM_UP);
     uint64_t gross = ticks(with, a, c, rounds), empty = ticks(without, a, c, rounds);
     uint64_t count = (uint64_t)rounds * PLACES;
-    print("%sbench %s %llu\n", a == PORT_COM1 ? "\n" : "", name, (unsigned long long)((gross - empty + count / 2) / count));
+    uint64_t each = (gross - empty + count / 2) / count;
+    print("%sbench %s %llu\n", a == PORT_COM1 ? "\n" : "", name, (unsigned long long)each);
 }
 
 int guest_main(void) {
     interrupts_off();
     if (under_vipervisor()) {
         bool amd = cpu_is_amd();
-        bench("hypercall", amd ? vmmcall_with : vmcall_with, amd ? vmmcall_without : vmcall_without,
-            HYPERCALL_NOP, 0, ROUNDS);
+        body with = amd ? vmmcall_with : vmcall_with;
+        body without = amd ? vmmcall_without : vmcall_without;
+        bench("hypercall", with, without, HYPERCALL_NOP, 0, ROUNDS);
     } else {
         print("bench: no hypercall, not under Vipervisor\n");
     }

@@ -12,7 +12,7 @@
 #define LOAD(name, insn, register, due) do { \
     uint64_t value; \
     uint32_t steps = 0; \
-    __asm__ volatile ("mov %3, %%" register "\n" insn "\n inc %1\n mov %%" register ", %0" \
+    __asm__ volatile ("mov %3, %%" register "\n" insn "\n incl %1\n mov %%" register ", %0" \
         : "=m" (value), "+m" (steps) : "D" (NOBODY), "m" (pattern) : register, "memory"); \
     expect(name, value == (due) && steps == 1, "%llx, %llx was due", (unsigned long long)value, \
         (unsigned long long)(due)); \
