@@ -52,6 +52,7 @@
 #define GDT_DATA 0x00CF93000000FFFF
 #define GDT_USER_DATA 0x00CFF3000000FFFF
 #define GDT_USER_CODE64 0x00AFFB000000FFFF
+#define GDT_TSS_TYPE 0x89ull // present, available 64-bit TSS
 
 // The guest ABI (docs/architecture.md).
 #define PORT_COM1 0x3F8

@@ -1,6 +1,4 @@
 // The guest's console: COM1, polled.
-#include <stdarg.h>
-
 #include "guest.h"
 
 // 16550 registers (National Semiconductor PC16550D, table II).
@@ -95,6 +93,11 @@ static void put_number(uint64_t value, unsigned base, unsigned width, char pad, 
 void print(const char *format, ...) {
     va_list args;
     va_start(args, format);
+    vprint(format, args);
+    va_end(args);
+}
+
+void vprint(const char *format, va_list args) {
     for (const char *f = format; *f; f++) {
         if (*f != '%') {
             put_char(*f);
@@ -130,5 +133,4 @@ void print(const char *format, ...) {
             put_char('%');
         }
     }
-    va_end(args);
 }

@@ -4,6 +4,7 @@
 #ifndef GUEST_GUEST_H
 #define GUEST_GUEST_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +19,7 @@ int guest_main(void);
 void console_init(void);
 void put_char(char c);
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void vprint(const char *format, va_list args);
 void console_drain(void); // waits until the last bit is out
 
 // runtime.c
@@ -41,6 +43,7 @@ struct cpu_names {
 void cpu_names(struct cpu_names *out);
 bool under_vipervisor(void);
 bool cpu_is_amd(void);
+bool cpu_is_tcg(void); // QEMU's emulated CPU, which leaves out some checks
 
 // clock.c
 uint64_t tsc_hz(void); // measured against the PIT once, 10 ms

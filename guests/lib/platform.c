@@ -47,3 +47,9 @@ bool cpu_is_amd(void) {
     cpu_names(&names);
     return strcmp(names.vendor, "AuthenticAMD") == 0;
 }
+
+bool cpu_is_tcg(void) {
+    struct cpu_names names;
+    cpu_names(&names);
+    return memcmp(names.brand, "QEMU TCG", strlen("QEMU TCG")) == 0;
+}

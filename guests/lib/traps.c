@@ -14,17 +14,30 @@ enum {
     STUB_SIZE = 16,
 };
 
+// Intel SDM vol. 3, figure 8-11; only the stack for CPL 0 is used, and no I/O map.
+struct task_state {
+    uint32_t reserved0;
+    uint64_t rsp[3], reserved1, ist[7], reserved2;
+    uint16_t reserved3, io_map;
+} __attribute__((packed));
+_Static_assert(sizeof(struct task_state) == 104, "the size of a 64-bit TSS");
+
 struct fixup {
     uint64_t from, to;
 };
 
 extern const struct fixup fixups_start[], fixups_end[];
 extern uint8_t vector_stubs[];
+extern uint64_t boot_gdt[];
+extern uint8_t user_return[]; // user.S
+extern uint64_t user_saved_rsp;
 
 volatile struct trap last_trap;
 volatile uint64_t irq_count[16];
 static trap_hook_t hooks[TRAP_VECTORS];
 static struct gate idt[TRAP_VECTORS];
+static struct task_state tss;
+static uint8_t trap_stack[16384] __attribute__((aligned(16))); // for traps from CPL 3
 
 void trap_entry(struct trap_frame *frame);
 
@@ -44,6 +57,14 @@ void traps_init(void) {
         uint64_t base;
     } __attribute__((packed)) pointer = {sizeof(idt) - 1, (uintptr_t)idt};
     __asm__ volatile ("lidt %0" : : "m" (pointer));
+
+    tss.rsp[0] = (uintptr_t)trap_stack + sizeof(trap_stack);
+    tss.io_map = sizeof(tss);
+    uint64_t base = (uintptr_t)&tss;
+    boot_gdt[SEL_TSS / 8] = (sizeof(tss) - 1) | (base & 0xFFFFFF) << 16 | GDT_TSS_TYPE << 40 |
+        (base >> 24 & 0xFF) << 56;
+    boot_gdt[SEL_TSS / 8 + 1] = base >> 32;
+    __asm__ volatile ("ltr %w0" : : "r" (SEL_TSS));
 }
 
 void trap_hook(uint32_t vector, trap_hook_t hook) {
@@ -56,6 +77,16 @@ void trap_clear(void) {
 
 bool trap_was(uint32_t vector) {
     return last_trap.taken && last_trap.vector == vector;
+}
+
+static void keep(const struct trap_frame *frame, uint64_t address) {
+    last_trap.vector = (uint32_t)frame->vector;
+    last_trap.error = frame->error;
+    last_trap.rip = frame->rip;
+    last_trap.address = address;
+    last_trap.cs = frame->cs;
+    last_trap.flags = frame->rflags;
+    last_trap.taken = true;
 }
 
 static bool fix_up(struct trap_frame *frame) {
@@ -81,21 +112,25 @@ void trap_entry(struct trap_frame *frame) {
         outb(PIC1_COMMAND, OCW2_EOI);
         return;
     }
-    uint64_t rip = frame->rip;
     if (hooks[vector] && hooks[vector](frame)) {
         return;
     }
+    struct trap_frame before = *frame;
+    if ((frame->cs & 3) == 3) { // CPL 3 ends at its first trap
+        keep(&before, address);
+        frame->rip = (uintptr_t)user_return;
+        frame->cs = SEL_CODE64;
+        frame->ss = SEL_DATA;
+        frame->rsp = user_saved_rsp;
+        frame->rflags = 0x2; // the bit that is always one
+        return;
+    }
     if (fix_up(frame)) {
-        last_trap.vector = vector;
-        last_trap.error = frame->error;
-        last_trap.rip = rip;
-        last_trap.address = address;
-        last_trap.cs = frame->cs;
-        last_trap.flags = frame->rflags;
-        last_trap.taken = true;
+        keep(&before, address);
         return;
     }
     print("FAIL trap: unexpected exception %u error %llx at %llx, CR2 %llx\n", vector,
-        (unsigned long long)frame->error, (unsigned long long)rip, (unsigned long long)address);
+        (unsigned long long)frame->error, (unsigned long long)frame->rip,
+        (unsigned long long)address);
     end(STATUS_UNEXPECTED_TRAP);
 }

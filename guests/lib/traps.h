@@ -67,7 +67,7 @@ void irq_mask(unsigned line);
 extern volatile uint64_t irq_count[16];
 void pit_periodic(unsigned hz); // channel 0, mode 2, IRQ 0
 
-// user.c: runs `code` at CPL 3 until it traps; the trap is in last_trap.
+// user.S: runs `code` at CPL 3 until it traps; the trap is in last_trap.
 void user_run(void (*code)(void));
 
 #endif

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ONE_LINE = """
 # a comment
 deb http://mirror.example/pub/deb bookworm main contrib  # the archive
-deb [arch=amd64 signed-by=/usr/share/keyrings/x.gpg] http://mirror.example/pub/deb bookworm-updates main
+deb [arch=amd64 signed-by=/k/x.gpg] http://mirror.example/pub/deb bookworm-updates main
 deb-src http://mirror.example/pub/deb bookworm main
 deb [signed-by=/k.gpg] http://other.example/ stable-tool main
 deb http://security.example/sec bookworm-security main
@@ -64,7 +64,7 @@ def parsed(stanzas: str) -> list[aptlists.Entry]:
 def test_one_line_sources_become_one_source_entry_for_the_pinned_suite() -> None:
     entries = aptlists.parse_one_line(ONE_LINE)
     assert len(entries) == 5
-    assert entries[1].options == {"Signed-By": "/usr/share/keyrings/x.gpg"}
+    assert entries[1].options == {"Signed-By": "/k/x.gpg"}
     (entry,) = parsed(aptlists.source_stanzas(entries, "trixie"))
     assert entry.types == ("deb-src",)
     assert entry.uris == ("http://mirror.example/pub/deb",)

@@ -1,4 +1,5 @@
-"""The core stays small enough to read: at most 12,000 lines of C and assembly."""
+"""The core stays small enough to read: at most 12,000 lines of C and assembly, blank lines and
+whole-line comments apart."""
 
 from __future__ import annotations
 
@@ -11,9 +12,14 @@ CORE_LINES = 12_000
 
 def check(root: Path) -> list[str]:
     lines = sum(
-        path.read_text(errors="replace").count("\n")
+        code_lines(path.read_text(errors="replace"))
         for path in walk(root, ["hypervisor"], [".c", ".h", ".S"])
     )
     if lines > CORE_LINES:
         return [f"hypervisor/: {lines} lines of C and assembly, at most {CORE_LINES}"]
     return []
+
+
+def code_lines(text: str) -> int:
+    stripped = (line.strip() for line in text.splitlines())
+    return sum(1 for line in stripped if line and not line.startswith("//"))

@@ -58,7 +58,7 @@ def brace_finding(line: str) -> str | None:
     rest = _after_condition(code[match.end() - 1 :])
     if rest is None or rest == " {":
         return None
-    if match[1] == "while" and code.startswith("} while") and rest == ";":
+    if match[1] == "while" and code.startswith("} while") and rest in ("", ";"):
         return None
     if rest.startswith(" {") and rest.endswith("}"):
         return f"the body of {match[1]} belongs on its own lines"

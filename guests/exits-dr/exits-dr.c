@@ -1,0 +1,162 @@
+// Debug registers: breakpoints of the guest's own hit in the guest, with the right
+// DR6, and survive exits; single steps go on behind an instruction that exits.
+#include "check.h"
+#include "guest.h"
+#include "traps.h"
+
+enum {
+    DR6_B0 = 1 << 0,
+    DR6_B1 = 1 << 1,
+    DR6_BD = 1 << 13,
+    DR6_BS = 1 << 14,
+    DR7_L0 = 1 << 0,
+    DR7_L1 = 1 << 2,
+    DR7_GD = 1 << 13,
+    DR7_WRITE1_4BYTES = 0xD << 20,
+    RFLAGS_TF = 1 << 8,
+    RFLAGS_RF = 1 << 16,
+    STEPS = 16,
+};
+#define DR6_INIT 0xFFFF0FF0ull
+#define DR7_INIT 0x400ull
+
+static struct {
+    unsigned hits;
+    uint64_t dr6, rip[STEPS];
+} debug;
+
+static bool on_debug(struct trap_frame *frame) {
+    if (debug.hits < STEPS) {
+        debug.rip[debug.hits] = frame->rip;
+    }
+    debug.hits++;
+    debug.dr6 = read_dr6();
+    write_dr6(DR6_INIT);
+    frame->rflags |= RFLAGS_RF; // an execution breakpoint is a fault: do not meet it again
+    if (debug.hits >= STEPS) {
+        frame->rflags &= ~(uint64_t)RFLAGS_TF;
+        write_dr7(DR7_INIT);
+    }
+    return true;
+}
+
+static void reset(void) {
+    write_dr7(DR7_INIT);
+    write_dr6(DR6_INIT);
+    memset(&debug, 0, sizeof(debug));
+}
+
+static void check_values(void) {
+    write_dr0(0x1111);
+    write_dr1(0xFFFF800000002222);
+    write_dr2(0x3333);
+    write_dr3(0x4444);
+    bool good = read_dr0() == 0x1111 && read_dr1() == 0xFFFF800000002222 && read_dr2() == 0x3333 &&
+        read_dr3() == 0x4444;
+    expect("DR0 to DR3 read back", good, "%llx %llx %llx %llx", (unsigned long long)read_dr0(),
+        (unsigned long long)read_dr1(), (unsigned long long)read_dr2(),
+        (unsigned long long)read_dr3());
+    write_dr7(DR7_INIT | 2);
+    expect("DR7 reads back", read_dr7() == (DR7_INIT | 2), "%llx", (unsigned long long)read_dr7());
+    reset();
+}
+
+__attribute__((noinline)) static void check_execute(unsigned exits_between) {
+    extern uint8_t breakpoint[];
+    reset();
+    write_dr0((uintptr_t)breakpoint);
+    write_dr7(DR7_INIT | DR7_L0);
+    for (unsigned i = 0; i < exits_between; i++) {
+        cpuid(0, 0);
+    }
+    unsigned steps = 0;
+    __asm__ volatile ("inc %0\n .globl breakpoint\n breakpoint: inc %0" : "+r" (steps));
+    write_dr7(DR7_INIT);
+    bool good = debug.hits == 1 && debug.rip[0] == (uintptr_t)breakpoint &&
+        (debug.dr6 & (DR6_B0 | DR6_BS)) == DR6_B0 && steps == 2;
+    expect(exits_between ? "execution breakpoint after exits" : "execution breakpoint", good,
+        "%u hits, DR6 %llx, RIP %llx", debug.hits, (unsigned long long)debug.dr6,
+        (unsigned long long)debug.rip[0]);
+}
+
+// The breakpoint lies on an instruction that exits.
+__attribute__((noinline)) static void check_on_cpuid(void) {
+    extern uint8_t breakpoint_cpuid[];
+    reset();
+    write_dr0((uintptr_t)breakpoint_cpuid);
+    write_dr7(DR7_INIT | DR7_L0);
+    uint32_t eax = 0, ecx = 0;
+    __asm__ volatile (".globl breakpoint_cpuid\n breakpoint_cpuid: cpuid"
+        : "+a" (eax), "+c" (ecx) : : "ebx", "edx");
+    write_dr7(DR7_INIT);
+    expect("execution breakpoint on CPUID", debug.hits == 1 && eax == cpuid(0, 0).eax,
+        "%u hits, DR6 %llx", debug.hits, (unsigned long long)debug.dr6);
+}
+
+static void check_write(void) {
+    static volatile uint32_t watched;
+    reset();
+    write_dr1((uintptr_t)&watched);
+    write_dr7(DR7_INIT | DR7_L1 | DR7_WRITE1_4BYTES);
+    cpuid(0, 0);
+    watched = 1;
+    uint32_t seen = watched;
+    write_dr7(DR7_INIT);
+    bool good = debug.hits == 1 && (debug.dr6 & (DR6_B1 | DR6_B0)) == DR6_B1 && seen == 1;
+    expect("write breakpoint", good, "%u hits, DR6 %llx", debug.hits, (unsigned long long)debug.dr6);
+}
+
+// The trap after each stepped instruction has the next one's address.
+__attribute__((noinline)) static void check_step(void) {
+    extern uint8_t step_1[], step_2[];
+    reset();
+    uint32_t eax = 0, ecx = 0;
+    __asm__ volatile ("pushfq; orl $0x100, (%%rsp); popfq\n"
+        " nop\n"
+        " .globl step_1, step_2\n"
+        "step_1: cpuid\n"
+        "step_2: nop\n"
+        "pushfq; andl $0xFFFFFEFF, (%%rsp)\n"
+        "popfq\n"
+        " nop" : "+a" (eax), "+c" (ecx) : : "ebx", "edx", "memory", "cc");
+    expect("single step", debug.hits >= 3 && debug.rip[0] == (uintptr_t)step_1 &&
+        (debug.dr6 & DR6_BS), "%u steps, first at %llx, DR6 %llx", debug.hits,
+        (unsigned long long)debug.rip[0], (unsigned long long)debug.dr6);
+    expect("single step over CPUID", debug.hits >= 3 && debug.rip[1] == (uintptr_t)step_2,
+        "%u steps, second at %llx, CPUID ends at %llx", debug.hits,
+        (unsigned long long)debug.rip[1], (unsigned long long)(uintptr_t)step_2);
+}
+
+static void check_faults(void) {
+    reset();
+    uint64_t cr4 = read_cr4();
+    write_cr4(cr4 | CR4_DE);
+    trap_clear();
+    uint64_t value = 0;
+    __asm__ volatile (GUARD("mov %%db4, %0") : "+r" (value) : : "memory");
+    expect_trap("DR4 with CR4.DE", TRAP_UD, cpu_is_tcg());
+    write_cr4(cr4);
+    trap_clear();
+    __asm__ volatile (GUARD("mov %0, %%db7") : : "r" (1ull << 32) : "memory");
+    expect_trap("DR7 upper half", TRAP_GP, cpu_is_tcg());
+    reset();
+}
+
+static void user_read(void) {
+    read_dr7();
+}
+
+int guest_main(void) {
+    trap_hook(TRAP_DB, on_debug);
+    check_values();
+    check_execute(0);
+    check_execute(100);
+    check_on_cpuid();
+    check_write();
+    check_step();
+    check_faults();
+    trap_clear();
+    user_run(user_read);
+    expect_trap("DR7 at CPL 3", TRAP_GP, false);
+    return check_end();
+}
