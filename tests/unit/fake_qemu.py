@@ -60,16 +60,23 @@ class Machine:
             self.lines["com2"].sendall(frame.encode())
 
     def power_off(self, reason="guest-shutdown"):
-        event = {"event": "SHUTDOWN", "data": {"guest": True, "reason": reason},
-                 "timestamp": {"seconds": 0, "microseconds": 0}}
+        event = {
+            "event": "SHUTDOWN",
+            "data": {"guest": True, "reason": reason},
+            "timestamp": {"seconds": 0, "microseconds": 0},
+        }
         self.lines["qmp"].sendall(json.dumps(event).encode() + b"\r\n")
         time.sleep(0.05)
         os._exit(0)
 
     def qmp(self):
         file = self.lines["qmp"].makefile("rwb")
-        greeting = {"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7},
-                                        "package": ""}, "capabilities": ["oob"]}}
+        greeting = {
+            "QMP": {
+                "version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""},
+                "capabilities": ["oob"],
+            }
+        }
         file.write(json.dumps(greeting).encode() + b"\r\n")
         file.flush()
         text = ""
@@ -128,17 +135,26 @@ class Machine:
         if behaviour.get("echo"):
             while b"quit\n" not in self.typed.get(number, b""):
                 time.sleep(0.02)
+        if behaviour.get("die"):
+            sys.stderr.write("fake: out of luck\n")
+            sys.stderr.flush()
+            os._exit(behaviour["die"])
         end = behaviour.get("end")
         if end:
             self.state(number, spec, "crashed" if end["reason"] == "crash" else "off", end)
-            if end.get("die"):
-                os._exit(int(end["die"]))
 
     def state(self, number, spec, state, end=None):
         end = end or {}
-        value = {"event": "state", "id": number, "guest": spec["name"], "state": state,
-                 "reason": end.get("reason"), "status": end.get("status"),
-                 "crash": end.get("crash"), "exits": {"cpuid": 3, "io": 12345}}
+        value = {
+            "event": "state",
+            "id": number,
+            "guest": spec["name"],
+            "state": state,
+            "reason": end.get("reason"),
+            "status": end.get("status"),
+            "crash": end.get("crash"),
+            "exits": {"cpuid": 3, "io": 12345},
+        }
         self.send(json_frame(Type.EVENT, value))
 
     def start(self, files):
@@ -146,10 +162,23 @@ class Machine:
         guests = []
         for number, spec in enumerate(partition["guests"]):
             self.attached[number] = threading.Event()
-            guests.append({"id": number, "name": spec["name"], "state": "new",
-                           "cpus": spec["cpus"], "memory": spec["memory"]})
-        self.hello = {"version": 1, "abi": 1, "backend": "svm", "emulator": "qemu",
-                      "cpus": partition["machine"]["cpus"], "guests": guests}
+            guests.append(
+                {
+                    "id": number,
+                    "name": spec["name"],
+                    "state": "new",
+                    "cpus": spec["cpus"],
+                    "memory": spec["memory"],
+                }
+            )
+        self.hello = {
+            "version": 1,
+            "abi": 1,
+            "backend": "svm",
+            "emulator": "qemu",
+            "cpus": partition["machine"]["cpus"],
+            "guests": guests,
+        }
         self.send(json_frame(Type.HELLO, self.hello))
         if os.environ.get("FAKE_ERROR"):
             value = {"event": "error", "message": os.environ["FAKE_ERROR"]}
@@ -158,8 +187,7 @@ class Machine:
         self.send(json_frame(Type.EVENT, {"event": "boot", "partition": partition["name"]}))
         for number, spec in enumerate(partition["guests"]):
             behaviour = json.loads(files[spec["image"]])
-            threading.Thread(target=self.guest, args=(number, spec, behaviour),
-                             daemon=True).start()
+            threading.Thread(target=self.guest, args=(number, spec, behaviour), daemon=True).start()
 
     def exec(self, stream, code):
         namespace, printed = {"print": None}, []

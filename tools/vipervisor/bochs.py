@@ -134,7 +134,7 @@ class Bochs(Emulator):
             return f"the machine reset itself: a triple fault of the monitor{panic}"
         if "hutdown" in panic or "ACPI" in panic:
             return "the monitor powered the machine off"
-        return f"it stopped{panic}" if panic else "it stopped without a reason in its log"
+        return str(self.died(panic.strip(" ()")))
 
     def is_noise(self, line: str) -> bool:
         return bool(_NOISE.search(line))

@@ -141,7 +141,7 @@ class Qemu(Emulator):
             return "the machine reset itself (a reboot, or a triple fault of the monitor)"
         if reason == "host-qmp-quit":
             return "it was asked to quit"
-        return f"shutdown reason: {reason or 'none given'}"
+        return f"QEMU's reason was {reason}" if reason else str(self.died())
 
     def kill(self) -> None:
         super().kill()

@@ -13,10 +13,9 @@ _KEEP_BACK = 64 * 1024  # a match may begin this far before the newest text
 _ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]"  # CSI sequences: colours, cursor
     r"|\][^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC: titles
-    r"|[()*+][0-9A-Za-z]"  # character sets
-    r"|[ -/]*[0-~])"
+    r"|[ -/]*[0-Z\\^-~])"  # character sets, keypad modes and other short ones
 )
-_PARTIAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[()*+ -/]*)?\Z")
+_PARTIAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[ -/]*)?\Z")
 _LONGEST_ESCAPE = 256
 
 
