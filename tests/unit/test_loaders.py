@@ -1,12 +1,14 @@
 """Loaders: what lies in a guest's memory and in its registers after load()."""
 
+import os
 import struct
 from pathlib import Path
 
 import pytest
 from unit import fake_hv, images
 
-KERNELS = sorted(Path("/boot").glob("vmlinuz-*")) + sorted(
+KERNELS = [Path(os.environ["KERNEL"])] if os.environ.get("KERNEL") else []
+KERNELS += sorted(Path("/boot").glob("vmlinuz-*")) + sorted(
     (Path(__file__).resolve().parents[2] / "build" / "guests" / "linux").glob("vmlinuz*"))
 MIB = 1 << 20
 
@@ -249,7 +251,7 @@ def test_reset_loads_again_and_clears_bss(boot):
     assert g.memory.u32[0x100000 + 199_990] == 0
 
 
-@pytest.mark.skipif(not KERNELS, reason="no kernel in /boot or build/guests/linux")
+@pytest.mark.skipif(not KERNELS, reason="no kernel: set KERNEL, or run make guests")
 @pytest.mark.parametrize("path", KERNELS)
 def test_a_real_kernel(boot, path):
     g = boot(path.read_bytes(), memory="256M", cmdline="console=ttyS0")
