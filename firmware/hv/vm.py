@@ -207,6 +207,7 @@ class Guest:
             _hv.guest_stop(self.id)
         _hv.guest_reset(self.id)
         self._policy(self.id, len(self.vcpus))  # what the guest stored in its MSRs goes
+        _hv.guest_platform(self.id, clock.wall())
         self._place()
         return self
 
