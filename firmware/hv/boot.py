@@ -31,9 +31,11 @@ def start():
     if not findings:
         from hv import rules
 
+        started = 0
         for row, cpus in zip(description["guests"], rules.assign(description)):
-            _start(row, cpus, description.get("run") or {})
-        channel.booted(description.get("name", ""))
+            started += _start(row, cpus, description.get("run") or {})
+        if started:
+            channel.booted(description.get("name", ""))
     if not events.quiet:
         host.banner(description)
     events.pump()
@@ -61,10 +63,12 @@ def _start(row, cpus, run):
         if run.get("script"):
             _script(run["script"], made)
         made.start()
+        return 1
     except (ValueError, OSError) as e:
         _problem("%s was not started: %s" % (row.get("name"), events.said(e)))
         if made is not None:
             made.destroy()
+        return 0
 
 
 def _script(name, guest):

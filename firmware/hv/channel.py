@@ -11,22 +11,34 @@ LARGEST = 1024
 
 
 def send(kind, stream, value):
-    """Sends a JSON object; one too large for a frame loses its longest text."""
-    data = json.dumps(value).encode()
-    if len(data) > LARGEST:
-        data = json.dumps(_shorter(value, len(data) - LARGEST)).encode()
+    """Sends a JSON object; one too large for a frame loses what matters least."""
+    data = _dumps(value)
+    while len(data) > LARGEST:
+        value = _shorter(value, len(data) - LARGEST)
+        data = _dumps(value)
     _hv.channel_send(kind, stream, data)
+
+
+def _dumps(value):
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _shorter(value, excess):
     out = dict(value)
+    exits = out.get("exits")
+    if exits:  # the rarest kind
+        rarest = min(exits, key=lambda k: exits[k])
+        out["exits"] = {k: n for k, n in exits.items() if k != rarest}
+        return out
+    if out.get("guests"):
+        out["guests"] = out["guests"][:-1]
+        return out
     texts = [k for k in out if isinstance(out[k], str)]
-    if texts:
-        longest = max(texts, key=lambda k: len(out[k]))
-        # Escapes double a byte at most twice (\\n, \\u00xx); what is left is enough to read.
-        out[longest] = out[longest][: max(LARGEST // 4, len(out[longest]) - excess - 64)]
-    elif out.get("crash"):
-        out["crash"] = {"why": out["crash"].get("why", "")}
+    longest = max(texts, key=lambda k: len(out[k]))
+    text = out[longest]
+    # The end of a traceback says what it is about.
+    keep = max(0, min(len(text) - 1, len(text) - excess))
+    out[longest] = text[len(text) - keep :]
     return out
 
 

@@ -40,7 +40,12 @@ class Console:
     def expect(self, pattern, timeout=10):
         """Waits until the text or regular expression appears; returns what came before
         and with it. The search starts where the last read() or expect() ended."""
-        found = re.compile(pattern) if isinstance(pattern, str) else pattern
+        found = pattern
+        if isinstance(pattern, str):
+            try:
+                found = re.compile(pattern)
+            except Exception:  # re.error, which MicroPython does not have
+                found = None
         seen = ""
 
         def appeared():
@@ -52,7 +57,7 @@ class Console:
             # Text is tried as text first, so "# $" needs no escape.
             if isinstance(pattern, str) and pattern in seen:
                 return True
-            return found.search(seen) is not None
+            return found is not None and found.search(seen) is not None
 
         try:
             clock.until(appeared, timeout, "%r on the console of %s" % (

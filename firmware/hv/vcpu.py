@@ -65,9 +65,8 @@ class VCpu:
     def __repr__(self):
         try:
             return registers_text(self.get, self.get("cs").selector)
-        except OSError as e:
-            return "<vcpu %d: registers are to be read while the guest is paused (%s)>" % (
-                self.index, e)
+        except OSError:
+            return "<vcpu %d, running: pause() the guest to see its registers>" % self.index
 
 
 def _register(name):

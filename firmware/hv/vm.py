@@ -11,6 +11,7 @@ from hv.vcpu import VCpu
 MEMORY_STEP = 2 << 20
 SMALLEST = 2 << 20
 CPUID_MAX_EXTENDED = 0x8000_0000
+CPUID_FEATURES = 0x8000_0001
 CPUID_ADDRESS_SIZES = 0x8000_0008
 KHZ = 1000
 
@@ -149,7 +150,8 @@ class Guest:
         bits = 36
         if _hv.cpuid(CPUID_MAX_EXTENDED, 0)[0] >= CPUID_ADDRESS_SIZES:
             bits = _hv.cpuid(CPUID_ADDRESS_SIZES, 0)[0] & 0xFF
-        rdtscp = not caps.get("cpuid_hide_80000001_edx", 0) & cpuid.EDX_RDTSCP
+        shown = _hv.cpuid(CPUID_FEATURES, 0)[3] & ~caps.get("cpuid_hide_80000001_edx", 0)
+        rdtscp = bool(shown & cpuid.EDX_RDTSCP)
         _hv.guest_set_msrs(guest_id, msr.build(_hv.backend() == "svm", bits, rdtscp))
 
     # -- life
@@ -204,6 +206,8 @@ class Guest:
         if self.state in ("running", "paused"):
             _hv.guest_stop(self.id)
         _hv.guest_reset(self.id)
+        self._policy(self.id, len(self.vcpus))  # what the guest stored in its MSRs goes
+        _hv.guest_platform(self.id, clock.wall())
         self._place()
         return self
 

@@ -90,6 +90,11 @@ class Loaded:
     def ok(self) -> bool:
         return not self.findings
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """The boot modules, under the name that `Machine` gives them."""
+        return self.modules
+
     def json(self) -> bytes:
         """The boot module partition.json."""
         assert self.description is not None

@@ -78,7 +78,8 @@ class _Scanner:
         double = self.text.startswith("[[", self.at)
         self.at += 2 if double else 1
         keys = self._dotted()
-        self.at = self.text.find("]", self.at) + (2 if double else 1)
+        end = self.text.find("]", self.at)
+        self.at = len(self.text) if end < 0 else end + (2 if double else 1)
         path: Path = ()
         for i, key in enumerate(keys):
             path += (key,)

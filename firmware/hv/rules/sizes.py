@@ -17,10 +17,9 @@ def parse_size(text):
         number = float(word[:-1])
     except ValueError:
         raise ValueError('%r is not a size: write "256M" or "1G"' % text)
-    size = int(number * (1 << UNITS[unit]))
-    if size <= 0 or number != number:
-        raise ValueError("%r is not a size above zero" % text)
-    return size
+    if not 0 < number < 1e9:  # not NaN either
+        raise ValueError("%r is not a size above zero that exists" % text)
+    return int(number * (1 << UNITS[unit]))
 
 
 def size_text(size):

@@ -1,0 +1,207 @@
+"""Guests at the prompt: states, errors, registers, memory, console, tables."""
+
+import pytest
+from unit import fake_hv, images
+
+
+@pytest.fixture
+def hv(world):
+    import hv
+
+    world.modules = {"k": images.elf64(), "rd": b"R"}
+    return hv
+
+
+def test_life(hv):
+    g = hv.Guest("a", memory="16M").load("k")
+    assert g.state == "new"
+    for verb, state in (("start", "running"), ("pause", "paused"), ("resume", "running"),
+                        ("stop", "off"), ("reset", "new"), ("start", "running")):
+        getattr(g, verb)()
+        assert g.state == state
+    g.destroy()
+    assert len(hv.guests()) == 0
+    with pytest.raises(OSError, match="a was destroyed"):
+        _ = g.state
+
+
+@pytest.mark.parametrize(("before", "verb", "text"), [
+    ("start", "start", "a is running; only a new guest can start"),
+    ("start", "load", r"a is running; stop\(\) and reset\(\) it first"),
+    ("start", "resume", "a is running; only a paused guest can resume"),
+    ("", "pause", "a is new; only a running guest can pause"),
+    ("", "resume", r"a is new; start\(\) it"),
+    ("", "stop", "a is new; only a running or paused guest stops"),
+    ("start stop", "start", r"a is off; reset\(\) it first"),
+    ("start pause", "start", r"a is paused; resume\(\) it"),
+])
+def test_states_are_errors_with_a_remedy(hv, before, verb, text):
+    g = hv.Guest("a", memory="16M").load("k")
+    for step in before.split():
+        getattr(g, step)()
+    with pytest.raises(OSError, match=text):
+        getattr(g, verb)("k") if verb == "load" else getattr(g, verb)()
+
+
+def test_start_without_image(hv):
+    with pytest.raises(OSError, match=r"a has no image; load\(\) one first"):
+        hv.Guest("a", memory="16M").start()
+
+
+@pytest.mark.parametrize(("options", "kind", "text"), [
+    ({"cpus": 2}, ValueError, "2 cpus: a guest has one"),
+    ({"cpus": [7]}, ValueError, "no cpu 7; this machine has 0 to 2"),
+    ({"cpus": [1]}, OSError, "cpu 1 is taken by first; free: 2"),
+    ({"memory": "17M"}, ValueError, "17M is not a multiple of 2M"),
+    ({"memory": "16"}, ValueError, "has no unit"),
+    ({"memory": "4G"}, OSError, "no memory for 4G: 432M are free"),
+    ({"name": "first"}, ValueError, r"first exists already; destroy\(\) it"),
+])
+def test_making_a_guest_fails_with_the_value(hv, options, kind, text):
+    hv.Guest("first", memory="16M")
+    with pytest.raises(kind, match=text):
+        hv.Guest(**{"name": "x", "memory": "16M", **options})
+    assert [g.name for g in hv.guests()] == ["first"]
+
+
+def test_a_cpu_that_is_given_is_not_given_again_before_the_start(hv):
+    a, b = hv.Guest("a", memory="2M"), hv.Guest("b", memory="2M")
+    assert a.info["vcpus"][0][0] != b.info["vcpus"][0][0]
+    with pytest.raises(OSError, match="no cpu is free"):
+        hv.Guest("c", memory="2M")
+    assert hv.Guest("c", memory="2M", cpus=[0]).info["vcpus"][0][0] == 0
+    a.destroy()
+    hv.Guest("d", memory="2M")
+
+
+def test_ram_is_pieced_together_from_what_is_free(hv, monkeypatch):
+    real = fake_hv.memory
+
+    def memory():
+        out = real()
+        out["largest"] = min(out["free"], 65 << 20)
+        return out
+
+    monkeypatch.setattr(fake_hv, "memory", memory)
+    hv.Guest("a", memory="256M")
+    assert fake_hv.WORLD.guests[0].ram == [(i * (64 << 20), 64 << 20) for i in range(4)]
+
+
+def test_unknown_names_list_the_known(hv):
+    hv.Guest("linux", memory="2M")
+    hv.Guest("beat", memory="2M")
+    with pytest.raises(ValueError, match="no guest 'lniux'; did you mean linux. known: beat, linux"):
+        hv.guest("lniux")
+    with pytest.raises(ValueError, match="no boot module 'kk'; did you mean k. known: k, rd"):
+        hv.guest("beat").load("kk")
+    with pytest.raises(AttributeError, match="no register 'rxa'; did you mean rax"):
+        hv.guest("beat").vcpus[0].get("rxa")
+
+
+def test_registers(hv):
+    g = hv.Guest("a", memory="16M").load("k")
+    v = g.vcpus[0]
+    v.rax, v.r15, v.cr3 = 5, 6, 0x7000
+    assert (v.rax, v.r15, v.cr3) == (5, 6, 0x7000)
+    assert fake_hv.reg_get(g.id, 0, fake_hv.RAX) == 5
+    v.set_segment("fs", 8, 0x1234, 0xFFFF, 0x93)
+    assert (v.fs.base, v.fs.selector) == (0x1234, 8)
+    assert "rip 0000000000100000" in repr(v) and "cr3 7000" in repr(v)
+    g.start()
+    assert repr(v) == "<vcpu 0, running: pause() the guest to see its registers>"
+    with pytest.raises(OSError):
+        _ = v.rax
+    with g.paused():
+        assert v.rax == 5
+    assert g.state == "running"
+
+
+def test_memory_views(hv, capsys):
+    g = hv.Guest("a", memory="16M")
+    m = g.memory
+    m[0x1000:0x1004] = b"\x01\x02\x03\x04"
+    assert (m.u8[0x1000], m.u16[0x1000], m.u32[0x1000]) == (1, 0x201, 0x4030201)
+    m.u32[0x1000] += 1
+    m.u64[0x1008] = 0xFFFF_FFFF_FFFF_FFFF
+    assert m[0x1000:0x1010] == b"\x02\x02\x03\x04\0\0\0\0" + b"\xff" * 8
+    m[0x1FFFE] = 0x41
+    m[0x1FFFF:0x20003] = b"needle"[:4]
+    assert m.find(b"Aneed", 0x2000) == 0x1FFFE
+    assert m.find(b"absent") is None
+    m.dump(0x1000, 20)
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "00001000  02 02 03 04 00 00 00 00 ff ff ff ff ff ff ff ff  " + "." * 16
+    assert out[1].startswith("00001010  00 00 00 00   ")
+    for bad in (lambda: m[5:], lambda: m[9:5], lambda: m.u8.__setitem__(0, 256),
+                lambda: m.__setitem__(slice(0, 4), b"12345")):
+        with pytest.raises(ValueError):
+            bad()
+    with pytest.raises(OSError):
+        m[16 << 20]
+
+
+def test_console(hv):
+    g = hv.Guest("a", memory="2M")
+    core = fake_hv.WORLD.guests[g.id]
+    core.console = b"boot\r\nlogin: \xff"
+    assert g.console.read() == "boot\r\nlogin: \xff"
+    assert g.console.read() == ""
+    assert g.console.write("root\n") == 5 and core.typed == b"root\n"
+    core.console += b"Password: "
+    assert g.console.expect("Password") == "Password: "
+    core.console += b"/ # "
+    assert g.console.expect(r"/ [#$] $") == "/ # "
+    core.console += b"a+b ("
+    assert g.console.expect("a+b (") == "a+b ("
+    assert g.console.tail(5) == "a+b ("
+    with pytest.raises(OSError, match="no 'never' on the console of a within 0.01 s.*wrote last"):
+        g.console.expect("never", timeout=0.01)
+
+
+def test_wait(hv):
+    g = hv.Guest("a", memory="16M").load("k").start()
+    fake_hv.end(g.id, "poweroff")
+    assert g.wait("crash", "off", timeout=1) == "off"
+    with pytest.raises(OSError, match="no running of a within 0.01 s"):
+        g.wait("running", timeout=0.01)
+    with pytest.raises(ValueError, match="no state 'of'; did you mean off"):
+        g.wait("of")
+
+
+def test_tables(hv):
+    assert "no guests; make one" in repr(hv.guests())
+    g = hv.Guest("linux", memory="16M").load("k")
+    fake_hv.WORLD.guests[g.id].exits = {"io": 5, "cpuid": 12, "hlt": 0}
+    assert repr(hv.guests()).splitlines()[1].split() == ["linux", "new", "1", "16M", "17"]
+    assert [line.split() for line in repr(g.exits).splitlines()] == [
+        ["exits", "kind"], ["12", "cpuid"], ["5", "io"]]
+    assert "linux" in repr(hv.machine) and "missing: nothing" in repr(hv.machine)
+    assert "AMD-V (svm) in QEMU, 3 CPUs at 1000 MHz" in repr(hv.machine)
+
+
+def test_crash_is_readable(hv):
+    g = hv.Guest("a", memory="16M").load("k").start()
+    assert g.crash is None
+    fake_hv.end(g.id, "crash", crash={"why": "triple fault", "kind": "shutdown", "rip": 0x7C00,
+                                      "cs": 8, "cr3": 0x1000, "bytes": b"\x0f\x0b"})
+    assert g.crash.why == "triple fault" and g.crash.rip == 0x7C00
+    text = repr(g.crash)
+    assert text.startswith("triple fault\nrip 0000000000007c00")
+    assert text.endswith("bytes at rip: 0f 0b")
+    assert g.crash.json()["bytes"] == "0f0b"
+
+
+def test_guests_of_an_earlier_python_are_found_again(hv):
+    from hv import vm
+
+    hv.Guest("old", memory="16M").load("k").start()
+    vm._known.clear()
+    g = hv.guest("old")
+    assert g.state == "running" and g.memory.size == 16 << 20
+    with pytest.raises(OSError, match="not loaded from here"):
+        g.reset()
+
+
+def test_help_names_ten_calls(hv):
+    lines = [line for line in hv.__doc__.splitlines() if line.startswith(("hv.", "g"))]
+    assert len(lines) == 10

@@ -1,0 +1,112 @@
+"""CPUID and MSR policy: what a guest must not see, and that tables are well formed."""
+
+import struct
+
+import pytest
+from unit import fake_hv
+
+
+def cpuid_table(world, backend, caps=None):
+    from hv import cpuid
+
+    world.reset(backend=backend)
+    rows = cpuid.answers(fake_hv.cpuid, caps or {}, 2_600_000_000, 5).rows
+    return {(leaf, sub): regs for leaf, sub, _, *regs in rows}, rows
+
+
+@pytest.mark.parametrize("backend", ["svm", "vmx"])
+def test_hidden_and_shown(world, backend):
+    table, _ = cpuid_table(world, backend)
+    eax, ebx, ecx, edx = table[1, 0]
+    for bit in (3, 5, 17, 21, 24, 30):  # MONITOR VMX PCID x2APIC TSC-deadline RDRAND
+        assert not ecx >> bit & 1
+    assert ecx >> 31 & 1 and ecx >> 26 & 1
+    assert not edx >> 9 & 1 and not edx >> 28 & 1  # APIC, HTT
+    assert edx & 0x3F == 0x3F
+    assert ebx >> 16 & 0xFF == 1
+    ebx, ecx, edx = table[7, 0][1:]
+    assert ebx >> 1 & 1  # TSC_ADJUST
+    for bit in (4, 11, 14, 18, 25):  # HLE RTM MPX RDSEED PT
+        assert not ebx >> bit & 1
+    assert not ecx >> 16 & 1 and not ecx >> 3 & 1  # LA57, PKU
+    assert not edx & 0xE4000000 and not edx >> 29 & 1  # speculation control MSRs
+    assert table[0xD, 0][0] == 0xE7 and table[0xD, 0][2] == 1664 + 1024
+    assert (0xD, 9) not in table
+    assert table[0xD, 1][0] == 1  # XSAVEOPT alone
+    assert table[0xA, 0] == [0, 0, 0, 0]
+    assert not table[0x80000001, 0][2] >> 2 & 1  # SVM
+    assert table[0x80000007, 0] == [0, 0, 0, 1 << 8]
+    assert table[0x80000000, 0][0] == 0x80000008
+
+
+def test_identity_and_frequency(world):
+    table, _ = cpuid_table(world, "vmx")
+    assert table[0, 0][0] == 0x16
+    eax, ebx, ecx, edx = table[0x40000000, 0]
+    assert eax == 0x40000001 and struct.pack("<3I", ebx, ecx, edx) == b"ViperVisorHV"
+    assert table[0x40000001, 0] == [1, 5, 1, 0]
+    eax, ebx, ecx, _ = table[0x15, 0]
+    assert ecx * ebx // eax == 2_600_000_000
+    assert table[0x16, 0][0] == 2600
+
+
+def test_a_frequency_above_32_bits():
+    from hv import cpuid
+
+    table = cpuid._Answers()
+    cpuid._frequency(table, 5_000_000_000)
+    row = next(r for r in table.rows if r[0] == 0x15)
+    assert row[5] < 1 << 32 and row[5] * row[4] // row[3] == 5_000_000_000
+
+
+def test_bits_without_their_control_are_hidden(world):
+    caps = {"cpuid_hide_7_ebx": 1 << 10, "cpuid_hide_80000001_edx": 1 << 27}
+    table, _ = cpuid_table(world, "vmx", caps)
+    assert not table[7, 0][1] >> 10 & 1
+    assert not table[7, 0][2] >> 22 & 1  # RDPID needs what RDTSCP needs
+    assert not table[0x80000001, 0][3] >> 27 & 1
+
+
+@pytest.mark.parametrize("backend", ["svm", "vmx"])
+def test_packed_cpuid_is_sorted_and_fits(world, backend):
+    from hv import cpuid
+
+    world.reset(backend=backend)
+    data = cpuid.build(fake_hv.cpuid, {}, 10**9, 0)
+    rows = list(struct.iter_unpack("<12I", data))
+    keys = [row[:2] for row in rows]
+    assert keys == sorted(set(keys)) and len(rows) <= 96
+    flags = {row[:2]: row[2] for row in rows}
+    assert flags[1, 0] == 1 | 2 | 8 and flags[0xD, 0] == 4 and flags[0xB, 1] == 8
+
+
+@pytest.mark.parametrize("amd", [True, False])
+def test_packed_msrs_are_sorted_and_do_not_overlap(amd):
+    from hv import msr
+
+    rows = list(struct.iter_unpack("<IIIIQQ", msr.build(amd, 40)))
+    assert len(rows) <= 96
+    at = 0
+    for index, count, read, write, _value, mask in rows:
+        assert index >= at and count >= 1 and read <= 5 and write <= 5
+        at = index + count
+        assert not (read == msr.STORED and count > 1)
+        assert write != msr.FIXED
+        assert write != msr.STORED or mask
+
+
+def test_msrs_that_kernels_need():
+    from hv import msr
+
+    amd = {row[0]: row for row in msr.rows(True, 40, True)}
+    intel = {row[0]: row for row in msr.rows(False, 36, False)}
+    for table in (amd, intel):
+        assert table[0x179][1:5] == (3, msr.FIXED, msr.IGNORE, 0)
+        assert table[0xC0000080][2] == msr.CORE
+        assert table[0x2FF][4] == 0xC06
+        assert table[0xFE][4] & 0xFF == sum(0x200 <= i < 0x210 for i in table) // 2
+    assert amd[0xC0010055][4] == 0 and 0xC0011029 not in amd
+    assert 0x1A0 in intel and 0x1A0 not in amd
+    assert 0xC0000103 in amd and 0xC0000103 not in intel
+    # The variable MTRR of the hole: 1 GiB at 3 GiB, in 40 and in 36 bits.
+    assert amd[0x201][4] == 0xFFC0000800 and intel[0x201][4] == 0xFC0000800

@@ -1,0 +1,149 @@
+"""Partition files on the host: lines, module names, single guests, the map."""
+
+import re
+from pathlib import Path
+
+import pytest
+from unit import images
+from vipervisor.partition import load, render_map, rules, rules_table, single_guest
+from vipervisor.toml_lines import key_lines, line_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SAMPLE = '''# comment = "not a key"
+version = 1
+"quoted key".'x y' = 2
+text = """
+fake = 1
+[[guest]]
+"""
+[machine]   # [[guest]]
+cpus = 3
+
+[[guest]]
+name = "a#b"
+initrd = [ # a list
+  "one",
+  "two", # [third]
+]
+on_crash = { do = "restart", max = 5 }
+[[guest]]
+name = 'c'
+  [guest.on_crash]
+  do = "stop"
+'''
+
+
+def test_lines_of_keys():
+    lines = key_lines(SAMPLE)
+    assert lines[("version",)] == 2
+    assert lines[("quoted key", "x y")] == 3
+    assert ("fake",) not in lines
+    assert lines[("machine",)] == 8
+    assert lines[("machine", "cpus")] == 9
+    assert lines[("guest",)] == 11
+    assert lines[("guest", 0, "name")] == 12
+    assert lines[("guest", 0, "initrd", 1)] == 15
+    assert lines[("guest", 0, "on_crash", "max")] == 17
+    assert lines[("guest", 1)] == 18
+    assert lines[("guest", 1, "on_crash", "do")] == 21
+
+
+def test_line_of_what_is_not_there_is_the_nearest_around():
+    lines = key_lines(SAMPLE)
+    assert line_of(lines, ("guest", 1, "memory")) == 18
+    assert line_of(lines, ("nothing",)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "a", "[", "a = [", "a = {", 'a = "', "= 1", "[[a", 'a."'])
+def test_the_scanner_ends_on_anything(text):
+    key_lines(text)
+
+
+def test_module_names_are_plain_and_unique(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "my kernel,1.elf").write_bytes(images.elf64())
+    (tmp_path / "p.toml").write_text("version = 1\n" + "".join(
+        f'[[guest]]\nname = "{n}"\nmemory = "4M"\nimage = "{i}/my kernel,1.elf"\n'
+        for n, i in (("x", "a"), ("y", "b"), ("z", "a"))))
+    loaded = load(tmp_path / "p.toml")
+    assert loaded.ok
+    names = [g["image"] for g in loaded.description["guests"]]
+    assert names == ["my_kernel_1.elf", "y-my_kernel_1.elf", "my_kernel_1.elf"]
+    assert loaded.modules[names[1]] == tmp_path / "b" / "my kernel,1.elf"
+    assert loaded.description["machine"]["cpus"] == 4
+    assert loaded.description["guests"][0]["kind"] == "elf64"
+    assert b'"format": 1' in loaded.json()
+
+
+def test_fixed_module_names_are_not_taken(tmp_path):
+    (tmp_path / "boot.py").write_bytes(images.elf64())
+    assert "boot.py" not in single_guest(tmp_path / "boot.py").modules
+
+
+def test_single_guest(tmp_path):
+    image = tmp_path / "k.elf"
+    image.write_bytes(images.multiboot1_elf())
+    initrd = tmp_path / "rd"
+    initrd.write_bytes(b"r" * 5000)
+    loaded = single_guest(image, initrd=[initrd], cmdline="a b", memory="32M")
+    guest = loaded.description["guests"][0]
+    assert loaded.description["run"] == {"single": True}
+    assert loaded.description["machine"]["cpus"] == 2
+    assert (guest["kind"], guest["initrd"], guest["cmdline"]) == ("multiboot1", ["rd"], "a b")
+    assert guest["on_reboot"] == {"do": "stop"}
+    sliced = single_guest(image, control=True, reboot=True).description
+    assert sliced["machine"]["cpus"] == 1
+    assert sliced["guests"][0]["cpus"] == [0]
+    assert sliced["guests"][0]["on_reboot"] == {"do": "restart"}
+
+
+def test_single_guest_names_the_option(tmp_path):
+    loaded = single_guest(tmp_path / "none", memory="5", cpus=3)
+    assert sorted(str(f).split(":")[0] for f in loaded.findings) == ["--cpus", "--memory", "IMAGE"]
+
+
+def test_a_kernel_too_big_with_its_initrd_is_found_before_boot(tmp_path):
+    image = tmp_path / "vmlinuz"
+    image.write_bytes(images.bzimage(init_size=40 << 20))
+    initrd = tmp_path / "rd"
+    initrd.write_bytes(b"r" * (9 << 20))
+    assert single_guest(image, memory="64M").ok
+    found = single_guest(image, memory="64M", initrd=[initrd]).findings
+    assert [f.rule for f in found] == ["image-too-big"]
+    assert '"66M"' in str(found[0])
+    assert single_guest(image, memory="66M", initrd=[initrd]).ok
+
+
+def test_map(tmp_path):
+    image = tmp_path / "k.elf"
+    image.write_bytes(images.elf64())
+    (tmp_path / "p.toml").write_text(
+        'version = 1\n[machine]\ncpus = 4\nmemory = "256M"\n'
+        '[[guest]]\nname = "a"\nmemory = "16M"\nimage = "k.elf"\n'
+        '[[guest]]\nname = "bee"\nmemory = "16M"\nimage = "k.elf"\ncpus = [1]\n'
+        '[[guest]]\nname = "c"\nmemory = "16M"\nimage = "k.elf"\ncpus = [0]\n')
+    lines = render_map(load(tmp_path / "p.toml").description).splitlines()
+    assert lines[0] == "cpu 0  Python + c (slices), control CPU"
+    assert lines[1:4] == ["cpu 1  bee", "cpu 2  a", "cpu 3  free"]
+    assert lines[4] == "memory 256M"
+    assert "208M" in lines[-1]
+
+
+def test_the_page_lists_every_rule_as_it_is():
+    page = (ROOT / "docs" / "partition.md").read_text()
+    assert rules_table() in page
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.toml")))
+def test_examples_break_no_rule_but_missing_builds(example):
+    rest = {f.rule for f in load(example).findings}
+    assert rest <= {"file-missing"}
+
+
+def test_keys_of_the_page_are_the_keys_of_the_rules():
+    page = (ROOT / "docs" / "partition.md").read_text()
+    from_page = set(re.findall(r"^\| `(\w+)` \|", page.split("## Rules")[0], re.M))
+    reader = __import__("sys").modules[rules.__name__ + ".reader"]
+    assert from_page >= set(reader.GUEST_KEYS) | set(reader.POLICY_KEYS) | {"cpus", "memory"}
