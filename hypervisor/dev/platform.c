@@ -34,15 +34,20 @@ static void platform_line(struct platform *p, uint8_t irq, bool level) {
     pic_set_line(&p->pic, irq, level);
 }
 
+// The console is full: look again soon whether it has room.
+static void look_soon(struct platform *p, uint64_t tsc) {
+    uint64_t look = tsc + p->tsc_hz / LOOKS_PER_SECOND;
+    p->deadline = look < p->deadline ? look : p->deadline;
+}
+
 static void set_deadline(struct platform *p, uint64_t tsc) {
     uint64_t next = pit_next(&p->pit);
     next = rtc_next(&p->rtc) < next ? rtc_next(&p->rtc) : next;
     next = p->pmtimer.next_tsc < next ? p->pmtimer.next_tsc : next;
-    if (p->uart.stalled) {
-        uint64_t look = tsc + p->tsc_hz / LOOKS_PER_SECOND;
-        next = look < next ? look : next;
-    }
     p->deadline = next;
+    if (p->uart.stalled) {
+        look_soon(p, tsc);
+    }
 }
 
 static void take_uart_line(struct platform *p) {
@@ -305,8 +310,8 @@ bool platform_io(struct platform *p, struct console *c, uint64_t tsc, uint16_t p
     }
     bool claimed = size == 1 ? access_byte(p, c, tsc, port, write, value, action)
                              : access_wide(p, c, tsc, port, size, write, value, action);
-    if (p->uart.stalled && tsc + p->tsc_hz / LOOKS_PER_SECOND < p->deadline) {
-        set_deadline(p, tsc);
+    if (*action == PLATFORM_STALL || p->uart.stalled) {
+        look_soon(p, tsc);
     }
     return claimed;
 }

@@ -1,5 +1,5 @@
 // A small harness for unit tests of the core on the host. A test file names the
-// sources it needs in a line `// sources: a.c b.c` and holds cases:
+// sources it needs in lines `// sources: a.c b.c` and holds cases:
 //     CASE(what_it_shows) { CHECK(x > 0); EQUAL(f(x), 3); }
 // The program prints one TAP line per case; a failed check ends its case.
 #ifndef VIPERVISOR_TESTS_CHECK_H

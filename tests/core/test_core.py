@@ -47,12 +47,12 @@ def all_cases() -> list[tuple[str, str]]:
 def compiled(stem: str) -> tuple[Path, str]:
     """The test program of one file, and what the compiler had to say against it."""
     source = HERE / f"{stem}.c"
-    named = SOURCES.search(source.read_text())
+    named = SOURCES.findall(source.read_text())
     assert named, f"{source.name} has no line '// sources: ...'"
     program = BUILD / stem
     BUILD.mkdir(parents=True, exist_ok=True)
     command = [os.environ.get("CC", "gcc"), *CFLAGS, "-o", str(program), str(source)]
-    command += [str(ROOT / path) for path in named[1].split()]
+    command += [str(ROOT / path) for line in named for path in line.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_LIMIT)
     return program, "" if done.returncode == 0 else done.stderr or f"{command[0]} failed"
 
