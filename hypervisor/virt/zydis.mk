@@ -16,6 +16,8 @@ ZYDIS_BUILD_FLAGS := -std=c11 -ffreestanding -O2 -mgeneral-regs-only -mno-red-zo
 	-fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -mcmodel=small \
 	-ffunction-sections -fdata-sections -fno-strict-aliasing -w
 
-$(BUILD)/zydis/%.o: $(ZYDIS_DIR)/src/%.c
+ZYDIS_LIBC := $(dir $(lastword $(MAKEFILE_LIST)))zydis_libc.h
+
+$(BUILD)/zydis/%.o: $(ZYDIS_DIR)/src/%.c $(ZYDIS_LIBC)
 	@mkdir -p $(@D)
-	$(CC) $(ZYDIS_BUILD_FLAGS) $(ZYDIS_CFLAGS) -c $< -o $@
+	$(CC) $(ZYDIS_BUILD_FLAGS) $(ZYDIS_CFLAGS) -include $(ZYDIS_LIBC) -c $< -o $@
