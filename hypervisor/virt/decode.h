@@ -151,6 +151,10 @@ static inline uint32_t insn_slot_index(uint64_t linear) {
 }
 _Static_assert(INSN_SLOTS == 1 << (32 - 25), "the hash yields a slot number");
 
+static inline bool insn_entry_moved(const struct insn_entry_at *e) {
+    return *(const volatile insn_entry *)e->at != e->value;
+}
+
 // The slot of `f` if all that it was made from still reads the same; NULL: unknown.
 static inline const struct insn_slot *insn_slot_fast(const struct vcpu *v, struct fetch_state f) {
     const struct insn_slot *s = &v->insns->slots[insn_slot_index(f.linear)];
@@ -164,11 +168,10 @@ static inline const struct insn_slot *insn_slot_fast(const struct vcpu *v, struc
         return NULL;
     }
     const struct insn_entry_at *e = s->entry;
-    if (e[0].value != *(const volatile insn_entry *)e[0].at || e[1].value != *(const volatile insn_entry *)e[1].at
-        || e[2].value != *(const volatile insn_entry *)e[2].at) {
+    if (insn_entry_moved(&e[0]) || insn_entry_moved(&e[1]) || insn_entry_moved(&e[2])) {
         return NULL;
     }
-    if (s->levels > 3 && e[3].value != *(const volatile insn_entry *)e[3].at) {
+    if (s->levels > 3 && insn_entry_moved(&e[3])) {
         return NULL;
     }
     return (s->bytes ^ *(const volatile insn_window *)s->code) & s->mask ? NULL : s;

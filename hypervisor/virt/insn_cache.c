@@ -206,7 +206,8 @@ static int fetch_and_decode(struct fetch *f, struct insn_detail *d) {
     if (result == -ERANGE && first < INSN_LENGTH_MAX) {
         // It goes on in the next page: only now may that page's absence matter.
         d->parts = 2;
-        result = fetch_part(f, linear_after(f, first), INSN_LENGTH_MAX - first, d->bytes + first, &d->part[1]);
+        uint64_t next = linear_after(f, first);
+        result = fetch_part(f, next, INSN_LENGTH_MAX - first, d->bytes + first, &d->part[1]);
         if (result) {
             return result;
         }
@@ -294,8 +295,8 @@ static uint32_t find(struct vcpu *v, struct fetch_state state, uint64_t generati
 }
 
 // Apart from vcpu_insn, so that a hit does not pay for these locals.
-static __attribute__((noinline)) int insn_slow(struct vcpu *v, struct fetch_state state, const struct insn **insn,
-    struct walk_fault *fault) {
+static __attribute__((noinline)) int insn_slow(struct vcpu *v, struct fetch_state state,
+    const struct insn **insn, struct walk_fault *fault) {
     struct insn_cache *cache = v->insns;
     uint64_t generation = v->guest->nested_generation;
     uint32_t chosen = INSN_SLOTS;
