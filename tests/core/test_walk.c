@@ -161,6 +161,9 @@ CASE(paging_32_bit) {
     expect_fault("32-bit: PSE-36 beyond MAXPHYADDR", &c, 0x1400000, R, 9);
     put32(0x1000 + 4 * 5, 0x00C00000 | 1 << 16 | P | W | PS);
     expect("32-bit: PSE-36 last bit of 36", &c, 0x1400000, R, UINT64_C(0x800C00000));
+    c.phys_bits = 39;
+    put32(0x1000 + 4 * 5, 0x00C00000 | 1 << 20 | P | W | PS);
+    expect_fault("32-bit: PSE-36, MAXPHYADDR 39", &c, 0x1400000, R, 9);
     c.cr4 = 0;
     put32(0x1000 + 4 * 6, 0x3000 | P | W | PS);
     put32(0x3000, 0x9000 | P);
