@@ -110,8 +110,8 @@ struct insn_slot {
     uint64_t linear, space; // struct fetch_state
     uint64_t generation; // of the nested tables; INSN_EMPTY: nothing here
     const uint8_t *code; // eight bytes of one page that hold the instruction
-    uint64_t bytes, mask;
-    uint8_t length; // 0: the fast path cannot decide
+    uint64_t bytes, mask; // never equal where the fast path cannot decide
+    uint8_t length;
     uint8_t levels;
     uint8_t unused[14];
     struct insn_entry_at entry[INSN_FAST_LEVELS];
@@ -121,11 +121,11 @@ _Static_assert(sizeof(struct insn_slot) == 128, "two cache lines, indexed by a s
 
 struct insn_detail;
 struct insn_cache {
+    // Aligned so that one bit of a slot's address tells the two of a set apart.
+    struct insn_slot slots[INSN_SLOTS] __attribute__((aligned(2 * sizeof(struct insn_slot))));
     struct insn_stats stats;
     uint64_t zero; // fast-path entries of absent levels point here
     struct insn_detail *details; // one a slot
-    // Aligned so that one bit of a slot's address tells the two of a set apart.
-    struct insn_slot slots[INSN_SLOTS] __attribute__((aligned(2 * sizeof(struct insn_slot))));
 };
 
 struct insn_cache *insn_cache_create(void); // NULL: no memory
@@ -151,34 +151,41 @@ static inline uint32_t insn_slot_index(uint64_t linear) {
 }
 _Static_assert(INSN_SLOTS == 1 << (32 - 25), "the hash yields a slot number");
 
+static inline bool insn_entry_moved(const struct insn_entry_at *e) {
+    return *(const volatile insn_entry *)e->at != e->value;
+}
+
+// The slot of `f` if all that it was made from still reads the same; NULL: unknown.
+static inline const struct insn_slot *insn_slot_fast(const struct vcpu *v, struct fetch_state f) {
+    const struct insn_slot *s = &v->insns->slots[insn_slot_index(f.linear)];
+    if (__builtin_expect(s->linear != f.linear || s->space != f.space, 0)) {
+        s = (const struct insn_slot *)((uintptr_t)s ^ sizeof(*s));
+        if (s->linear != f.linear || s->space != f.space) {
+            return NULL;
+        }
+    }
+    if (s->generation != v->guest->nested_generation) {
+        return NULL;
+    }
+    const struct insn_entry_at *e = s->entry;
+    if (insn_entry_moved(&e[0]) || insn_entry_moved(&e[1]) || insn_entry_moved(&e[2])) {
+        return NULL;
+    }
+    if (s->levels > 3 && insn_entry_moved(&e[3])) {
+        return NULL;
+    }
+    return (s->bytes ^ *(const volatile insn_window *)s->code) & s->mask ? NULL : s;
+}
+
 // The length alone, for exits that need no operands: 0 means ask vcpu_insn, which
 // deals with all that is rare (long and page-crossing instructions, 32-bit paging,
 // another CR3 with the same mapping, a miss).
 static inline uint32_t vcpu_insn_length_fast(struct vcpu *v) {
-    struct fetch_state f = virt->fetch_state(v);
-    struct insn_cache *cache = v->insns;
-    const struct insn_slot *s = &cache->slots[insn_slot_index(f.linear)];
-    if (s->linear != f.linear || s->space != f.space) {
-        s = (const struct insn_slot *)((uintptr_t)s ^ sizeof(*s));
-        if (s->linear != f.linear || s->space != f.space) {
-            return 0;
-        }
-    }
-    if (s->generation != v->guest->nested_generation) {
+    const struct insn_slot *s = insn_slot_fast(v, virt->fetch_state(v));
+    if (__builtin_expect(!s, 0)) {
         return 0;
     }
-    const struct insn_entry_at *e = s->entry;
-    if (e[0].value != *(const volatile insn_entry *)e[0].at || e[1].value != *(const volatile insn_entry *)e[1].at
-        || e[2].value != *(const volatile insn_entry *)e[2].at) {
-        return 0;
-    }
-    if (s->levels > 3 && e[3].value != *(const volatile insn_entry *)e[3].at) {
-        return 0;
-    }
-    if ((s->bytes ^ *(const volatile insn_window *)s->code) & s->mask) {
-        return 0;
-    }
-    cache->stats.hits++;
+    v->insns->stats.hits++;
     return s->length;
 }
 

@@ -58,6 +58,22 @@ void insn_cache_free(struct insn_cache *cache) {
     }
 }
 
+struct fetch_state fetch_state_of(uint64_t rip, uint64_t cs_base, uint32_t cs_attributes, uint64_t cr0,
+    uint64_t cr3, uint64_t cr4, uint64_t efer) {
+    struct fetch_state f = {rip, cr3};
+    if (fetch_is_plain(cs_attributes, efer, cr4)) {
+        return f;
+    }
+    if (!(efer & FETCH_EFER_LMA) || !(cs_attributes & SEG_ATTR_L)) {
+        f.linear = (uint32_t)(cs_base + rip);
+    }
+    f.space |= FETCH_OTHER | ((cr0 & FETCH_CR0_PG) ? FETCH_PG : 0) | ((cr4 & FETCH_CR4_PAE) ? FETCH_PAE : 0)
+        | ((cr4 & FETCH_CR4_PSE) ? FETCH_PSE : 0) | ((cr4 & FETCH_CR4_LA57) ? FETCH_LA57 : 0)
+        | ((efer & FETCH_EFER_LMA) ? FETCH_LMA : 0) | ((cs_attributes & SEG_ATTR_L) ? FETCH_L : 0)
+        | ((cs_attributes & SEG_ATTR_DB) ? FETCH_DB : 0);
+    return f;
+}
+
 struct insn_stats vcpu_insn_stats(const struct vcpu *v) {
     return v->insns->stats;
 }
@@ -190,7 +206,8 @@ static int fetch_and_decode(struct fetch *f, struct insn_detail *d) {
     if (result == -ERANGE && first < INSN_LENGTH_MAX) {
         // It goes on in the next page: only now may that page's absence matter.
         d->parts = 2;
-        result = fetch_part(f, linear_after(f, first), INSN_LENGTH_MAX - first, d->bytes + first, &d->part[1]);
+        uint64_t next = linear_after(f, first);
+        result = fetch_part(f, next, INSN_LENGTH_MAX - first, d->bytes + first, &d->part[1]);
         if (result) {
             return result;
         }
@@ -221,6 +238,7 @@ static void fill_slot(struct insn_cache *cache, struct insn_slot *s, const struc
         s->entry[i].at = &cache->zero;
     }
     s->code = (const uint8_t *)&cache->zero;
+    s->bytes = s->mask = 1;
     bool wide = !part->levels || d->entry_size == 8;
     if (d->parts > 1 || d->insn.length > WINDOW || part->levels > INSN_FAST_LEVELS || !wide) {
         return;
@@ -252,15 +270,14 @@ static uint32_t victim(const struct insn_cache *cache, uint32_t index, uint64_t 
     return index ^ (cache->stats.misses & 1);
 }
 
-int vcpu_insn(struct vcpu *v, const struct insn **insn, struct walk_fault *fault) {
+// The entry of `state` in either slot of its set, compared in full. INSN_SLOTS: none;
+// *chosen: the slot whose entry turned out stale.
+static uint32_t find(struct vcpu *v, struct fetch_state state, uint64_t generation, uint32_t *chosen) {
     struct insn_cache *cache = v->insns;
-    struct fetch_state state = virt->fetch_state(v);
-    uint64_t generation = v->guest->nested_generation;
-    uint32_t index = insn_slot_index(state.linear);
-    uint32_t chosen = INSN_SLOTS;
     for (uint32_t way = 0; way < 2; way++) {
-        struct insn_slot *s = &cache->slots[index ^ way];
-        struct insn_detail *d = &cache->details[index ^ way];
+        uint32_t i = insn_slot_index(state.linear) ^ way;
+        struct insn_slot *s = &cache->slots[i];
+        struct insn_detail *d = &cache->details[i];
         if (s->linear != state.linear || s->generation != generation) {
             continue;
         }
@@ -268,17 +285,30 @@ int vcpu_insn(struct vcpu *v, const struct insn **insn, struct walk_fault *fault
             continue;
         }
         if (intact(d)) {
-            cache->stats.hits++;
-            *insn = &d->insn;
-            return 0;
+            return i;
         }
         cache->stats.stale++;
-        chosen = index ^ way;
+        *chosen = i;
         break;
+    }
+    return INSN_SLOTS;
+}
+
+// Apart from vcpu_insn, so that a hit does not pay for these locals.
+static __attribute__((noinline)) int insn_slow(struct vcpu *v, struct fetch_state state,
+    const struct insn **insn, struct walk_fault *fault) {
+    struct insn_cache *cache = v->insns;
+    uint64_t generation = v->guest->nested_generation;
+    uint32_t chosen = INSN_SLOTS;
+    uint32_t found = find(v, state, generation, &chosen);
+    if (found < INSN_SLOTS) {
+        cache->stats.hits++;
+        *insn = &cache->details[found].insn;
+        return 0;
     }
     cache->stats.misses++;
     if (chosen == INSN_SLOTS) {
-        chosen = victim(cache, index, generation);
+        chosen = victim(cache, insn_slot_index(state.linear), generation);
     }
     struct insn_slot *s = &cache->slots[chosen];
     struct insn_detail *d = &cache->details[chosen];
@@ -291,6 +321,18 @@ int vcpu_insn(struct vcpu *v, const struct insn **insn, struct walk_fault *fault
     }
     fill_slot(cache, s, d, &f, generation);
     *insn = &d->insn;
+    return 0;
+}
+
+int vcpu_insn(struct vcpu *v, const struct insn **insn, struct walk_fault *fault) {
+    struct fetch_state state = virt->fetch_state(v);
+    const struct insn_slot *s = insn_slot_fast(v, state);
+    if (__builtin_expect(!s, 0)) {
+        return insn_slow(v, state, insn, fault);
+    }
+    struct insn_cache *cache = v->insns;
+    cache->stats.hits++;
+    *insn = &cache->details[s - cache->slots].insn;
     return 0;
 }
 

@@ -242,7 +242,8 @@ int nested_map(const struct nested_format *f, uint64_t root, uint64_t gpa, uint6
     }
     for (uint64_t done = 0; done < size;) {
         int level = large_1g ? HUGE_LEVEL : LARGE_LEVEL;
-        while (level > 1 && ((gpa + done) % span(level) || (hpa + done) % span(level) || size - done < span(level))) {
+        uint64_t both = (gpa + done) | (hpa + done);
+        while (level > 1 && (both % span(level) || size - done < span(level))) {
             level--;
         }
         int result = map_page(f, root, gpa + done, (hpa + done) | bits, level);

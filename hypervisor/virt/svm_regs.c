@@ -2,6 +2,7 @@
 #include "virt/svm.h"
 
 #include "cpu/err.h"
+#include "cpu/insn.h"
 #include "cpu/string.h"
 #include "virt/x86.h"
 
@@ -290,6 +291,10 @@ int svm_seg_set(struct vcpu *v, enum vseg seg, const struct segment *s) {
 
 struct fetch_state svm_fetch_state(struct vcpu *v) {
     const struct vmcb *b = svm_vmcb(v);
+    if (fetch_is_plain((uint32_t)b->cs.attributes << SEG_ATTR_HIGH_SHIFT, b->efer, b->cr4)) {
+        return (struct fetch_state){ v->rip, b->cr3 };
+    }
+    barrier(); // the hot case above loads nothing that only this one needs
     return fetch_state_of(v->rip, b->cs.base, (uint32_t)b->cs.attributes << SEG_ATTR_HIGH_SHIFT, b->cr0,
         b->cr3, b->cr4, b->efer);
 }

@@ -159,24 +159,14 @@ struct fetch_state {
 #define FETCH_CR4_LA57 (UINT64_C(1) << 12)
 #define FETCH_EFER_LMA (UINT64_C(1) << 10)
 
-// All of a back end's fetch_state hook but the loads. Segment attributes as in
-// struct segment: L and DB are all it looks at.
-static inline struct fetch_state fetch_state_of(uint64_t rip, uint64_t cs_base, uint32_t cs_attributes,
-    uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer) {
-    struct fetch_state f = {rip, cr3};
-    bool long_code = (efer & FETCH_EFER_LMA) && (cs_attributes & SEG_ATTR_L);
-    if (__builtin_expect(long_code && !(cr4 & FETCH_CR4_LA57), 1)) {
-        return f;
-    }
-    if (!long_code) {
-        f.linear = (uint32_t)(cs_base + rip);
-    }
-    f.space |= FETCH_OTHER | ((cr0 & FETCH_CR0_PG) ? FETCH_PG : 0) | ((cr4 & FETCH_CR4_PAE) ? FETCH_PAE : 0)
-        | ((cr4 & FETCH_CR4_PSE) ? FETCH_PSE : 0) | ((cr4 & FETCH_CR4_LA57) ? FETCH_LA57 : 0)
-        | ((efer & FETCH_EFER_LMA) ? FETCH_LMA : 0) | ((cs_attributes & SEG_ATTR_L) ? FETCH_L : 0)
-        | ((cs_attributes & SEG_ATTR_DB) ? FETCH_DB : 0);
-    return f;
+// True for 64-bit code under 4-level paging, where a fetch_state is {RIP, CR3} as they
+// are. Segment attributes as in struct segment.
+static inline bool fetch_is_plain(uint32_t cs_attributes, uint64_t efer, uint64_t cr4) {
+    return (cs_attributes & SEG_ATTR_L) && (efer & FETCH_EFER_LMA) && !(cr4 & FETCH_CR4_LA57);
 }
+// The same in any mode (insn_cache.c).
+struct fetch_state fetch_state_of(uint64_t rip, uint64_t cs_base, uint32_t cs_attributes, uint64_t cr0,
+    uint64_t cr3, uint64_t cr4, uint64_t efer);
 
 // Bits of one level's entry in the vendor's nested format (virt/nested.h).
 struct nested_format {
@@ -232,9 +222,10 @@ struct vcpu_ops {
     int (*reg_set)(struct vcpu *v, enum vreg reg, uint64_t value);
     void (*seg_get)(struct vcpu *v, enum vseg seg, struct segment *s);
     int (*seg_set)(struct vcpu *v, enum vseg seg, const struct segment *s);
-    // On the path of every exit whose length the CPU does not give: a handful of
-    // loads from the control structure into fetch_state_of(), nothing else. Bits
-    // 5-6 of SEG_SS's attributes (DPL) are the CPL on every back end.
+    // On the path of every exit whose length the CPU does not give, so a back end
+    // tests for 64-bit code first (fetch_is_plain, or its like on raw fields) and
+    // gathers the rest for fetch_state_of only when that fails. Bits 5-6 of
+    // SEG_SS's attributes (DPL) are the CPL on every back end.
     struct fetch_state (*fetch_state)(struct vcpu *v);
     unsigned (*cpl)(struct vcpu *v);
 

@@ -1,6 +1,6 @@
 # The x86 decoder, freestanding: Zydis and its base library Zycore, third-party code
 # compiled with our code generation flags but not our warnings. Set before inclusion:
-# BUILD, ZYDIS_DIR, ZYCORE_DIR (unpacked sources), CC. Sets ZYDIS_OBJS and ZYDIS_CFLAGS
+# BUILD, ZYDIS_DIR, ZYCORE_DIR (unpacked sources), CORE_CC. Sets ZYDIS_OBJS and ZYDIS_CFLAGS
 # (for every file that includes <Zydis/...>).
 #
 # Link with --gc-sections: the formatter, the encoder and the string tables go.
@@ -16,6 +16,13 @@ ZYDIS_BUILD_FLAGS := -std=c11 -ffreestanding -O2 -mgeneral-regs-only -mno-red-zo
 	-fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -mcmodel=small \
 	-ffunction-sections -fdata-sections -fno-strict-aliasing -w
 
-$(BUILD)/zydis/%.o: $(ZYDIS_DIR)/src/%.c
+ZYDIS_LIBC := $(dir $(lastword $(MAKEFILE_LIST)))zydis_libc.h
+
+$(BUILD)/zydis/%.o: $(ZYDIS_DIR)/src/%.c $(ZYDIS_LIBC)
 	@mkdir -p $(@D)
-	$(CC) $(ZYDIS_BUILD_FLAGS) $(ZYDIS_CFLAGS) -c $< -o $@
+	@$(CORE_CC) $(ZYDIS_BUILD_FLAGS) $(ZYDIS_CFLAGS) -include $(ZYDIS_LIBC) -c $< -o $@
+
+# What a host test that decodes needs on its command line, as one line.
+.PHONY: zydis-for-tests
+zydis-for-tests: $(ZYDIS_OBJS)
+	@echo $(ZYDIS_CFLAGS) $(ZYDIS_OBJS)

@@ -30,6 +30,7 @@ CFLAGS = [
 ]
 CASE = re.compile(r"^CASE\((\w+)\)", re.MULTILINE)
 SOURCES = re.compile(r"^// sources: (.+)$", re.MULTILINE)
+NEEDS_ZYDIS = re.compile(r"^// needs: zydis$", re.MULTILINE)
 RESULT = re.compile(r"^(ok|not ok) \d+ - (\w+)$")
 COMPILE_LIMIT = 120
 RUN_LIMIT = 120
@@ -44,6 +45,18 @@ def all_cases() -> list[tuple[str, str]]:
 
 
 @functools.cache
+def zydis_arguments() -> list[str]:
+    """Include flags and objects of the decoder, built if they are not yet."""
+    command = ["make", "-s", "zydis-for-tests"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=COMPILE_LIMIT
+    )
+    assert done.returncode == 0, f"{' '.join(command)} failed: {done.stderr}"
+    arguments = done.stdout.split()
+    return [str(ROOT / word) if word.endswith(".o") else word for word in arguments]
+
+
+@functools.cache
 def compiled(stem: str) -> tuple[Path, str]:
     """The test program of one file, and what the compiler had to say against it."""
     source = HERE / f"{stem}.c"
@@ -53,6 +66,9 @@ def compiled(stem: str) -> tuple[Path, str]:
     BUILD.mkdir(parents=True, exist_ok=True)
     command = [os.environ.get("CC", "gcc"), *CFLAGS, "-o", str(program), str(source)]
     command += [str(ROOT / path) for line in named for path in line.split()]
+    if NEEDS_ZYDIS.search(source.read_text()):
+        # The monitor's own objects, which are not position-independent.
+        command += ["-no-pie", *zydis_arguments()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_LIMIT)
     return program, "" if done.returncode == 0 else done.stderr or f"{command[0]} failed"
 

@@ -1,14 +1,12 @@
 // sources: hypervisor/virt/decode.c hypervisor/virt/insn_cache.c hypervisor/virt/walk.c
 // needs: zydis
 // Instruction lengths and operands, and the cache that must never give a stale one.
-#include <inttypes.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <Zydis/Decoder.h>
 
+#include "check.h"
 #include "virt/decode.h"
 #include "cpu/err.h"
 #include "cpu/memory.h"
@@ -82,21 +80,19 @@ void page_free(void *address, size_t pages) {
 
 // --- Reporting ---
 
-static int failures;
-
+// What a check names itself and the values it met, when it fails.
 __attribute__((format(printf, 3, 4)))
 static void check(bool ok, const char *name, const char *format, ...) {
     if (ok) {
-        printf("ok %s\n", name);
         return;
     }
     va_list args;
     va_start(args, format);
-    printf("not ok %s: ", name);
+    printf("# %s: ", name);
     vprintf(format, args);
     printf("\n");
     va_end(args);
-    failures++;
+    longjmp(check_failed, 1);
 }
 
 // --- Modes and page tables ---
@@ -137,7 +133,17 @@ static void mode_flat(uint32_t db) {
     m.ss_attributes = 0x93;
 }
 
+static void drop_cache(void) {
+    insn_cache_free(vcpu.insns);
+    vcpu.insns = NULL;
+}
+
 static void reset(void) {
+    static bool once;
+    if (!once) {
+        atexit(drop_cache);
+        once = true;
+    }
     memset(ram, 0, sizeof(ram));
     next_table = 0x10000;
     guest.nested_generation = 1;
@@ -180,7 +186,7 @@ struct form {
     uint8_t length;
 };
 
-static void test_lengths(void) {
+CASE(lengths_of_prefixed_forms) {
     static const struct form forms[] = {
         {"cpuid", INSN_LONG_64, {0x0F, 0xA2}, 2},
         {"66 cpuid", INSN_LONG_64, {0x66, 0x0F, 0xA2}, 3},
@@ -264,7 +270,7 @@ static void operand(const char *name, enum insn_mode mode, const char *hex, cons
         result, i.length, size, text, what);
 }
 
-static void test_operands(void) {
+CASE(operands) {
     enum insn_mode l = INSN_LONG_64;
     operand("mov [rdi],eax", l, "89 07", "store m4 r0.4 write a8 ds [7+255*0+0]");
     operand("mov [r9+r12*4+8],r10", l, "4F 89 54 A1 08", "store m8 r10.8 write a8 ds [9+12*4+8]");
@@ -354,7 +360,7 @@ static void expect_fast(const char *name, uint64_t rip, uint32_t length) {
     check(got == length, name, "length %u, want %u", got, length);
 }
 
-static void test_cache(void) {
+CASE(cache_sees_every_change) {
     reset();
     map(ROOT_A, CODE, 0x80000);
     map(ROOT_A, CODE + 0x1000, 0x81000);
@@ -422,7 +428,7 @@ static void test_cache(void) {
     expect("generation: hit", CODE, 1, 1, 0, 0);
 }
 
-static void test_crossing(void) {
+CASE(page_crossing_and_long_instructions) {
     reset();
     map(ROOT_A, CODE, 0x80000);
     map(ROOT_A, CODE + 0x1000, 0x92000); // not the next page of memory
@@ -464,7 +470,7 @@ static void test_crossing(void) {
     expect("12 bytes: the last one changed", CODE + 0x100, 12, 0, 1, 1);
 }
 
-static void test_modes(void) {
+CASE(code_sizes_and_paging_modes) {
     reset();
     static const uint8_t code[] = {0x48, 0x0F, 0xA2}; // dec eax; cpuid | rex.w cpuid
     put_code(0x5000, code, 3);
@@ -521,7 +527,7 @@ static void test_modes(void) {
     expect_fast("5 levels: the fast path misses", 0x5000, 0);
 }
 
-static void test_faults(void) {
+CASE(faults_and_bytes_for_messages) {
     reset();
     struct walk_fault fault;
     const struct insn *insn;
@@ -563,7 +569,7 @@ static void test_faults(void) {
 }
 
 // Many places at once: collisions, replacement, both slots of a set.
-static void test_many(void) {
+CASE(many_places) {
     reset();
     for (uint64_t page = 0; page < 16; page++) {
         map(ROOT_A, CODE + page * 0x1000, 0x80000 + page * 0x1000);
@@ -630,7 +636,7 @@ static int zydis_length(int mode, const uint8_t *bytes, size_t size) {
     return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, size, &i, ops_)) ? i.length : -1;
 }
 
-static void test_random_bytes(void) {
+CASE(random_bytes_as_zydis_has_them) {
     unsigned valid = 0;
     for (int n = 0; n < 100000; n++) {
         uint8_t bytes[15];
@@ -664,7 +670,7 @@ static uint8_t byte_at(uint64_t gva) {
 
 // Random edits of code, page tables and mode between random fetches: the cache must
 // always answer as a fresh decode does.
-static void test_random_edits(void) {
+CASE(random_edits_between_fetches) {
     reset();
     static const uint64_t roots[] = {ROOT_A, ROOT_B};
     for (int r = 0; r < 2; r++) {
@@ -735,18 +741,4 @@ static void test_random_edits(void) {
     check(s.stale > 1000 && fast_hits > 50000 && s.misses > s.stale, "random edits between fetches",
         "too tame: %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64 " stale, %u fast", s.hits, s.misses, s.stale,
         fast_hits);
-}
-
-int main(void) {
-    test_lengths();
-    test_operands();
-    test_cache();
-    test_crossing();
-    test_modes();
-    test_faults();
-    test_many();
-    test_random_bytes();
-    test_random_edits();
-    insn_cache_free(vcpu.insns);
-    return failures != 0;
 }

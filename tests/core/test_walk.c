@@ -1,11 +1,9 @@
 // sources: hypervisor/virt/walk.c
 // Guest page walks: cases from the manual one by one, then random tables against a
 // second implementation that follows the manual's tables mode by mode.
-#include <inttypes.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
 
+#include "check.h"
 #include "virt/decode.h"
 #include "cpu/err.h"
 
@@ -15,7 +13,7 @@
 #define HIGH_SIZE 0x10000u
 static _Alignas(4096) uint8_t low[LOW_SIZE], high[HIGH_SIZE];
 static struct guest guest;
-static int failures, writes;
+static int writes;
 static int race_after = -1; // guest_write_ptr changes the entry first, this many times
 static uint64_t race_flip;
 
@@ -50,19 +48,19 @@ void *guest_write_ptr(struct guest *g, uint64_t gpa, size_t *available) {
     return at;
 }
 
+// What a check names itself and the values it met, when it fails.
 __attribute__((format(printf, 3, 4)))
 static void check(bool ok, const char *name, const char *format, ...) {
     if (ok) {
-        printf("ok %s\n", name);
         return;
     }
     va_list args;
     va_start(args, format);
-    printf("not ok %s: ", name);
+    printf("# %s: ", name);
     vprintf(format, args);
     printf("\n");
     va_end(args);
-    failures++;
+    longjmp(check_failed, 1);
 }
 
 enum {
@@ -134,13 +132,13 @@ static void expect_fault(const char *name, const struct walk_context *c, uint64_
 
 enum { R = ACCESS_READ, WR = ACCESS_WRITE, X = ACCESS_FETCH, USER = ACCESS_USER };
 
-static void test_off(void) {
+CASE(paging_off) {
     struct walk_context c = context(1, 0, 0, 0);
     expect("off: identity", &c, 0x12345, R, 0x12345);
     expect("off: wraps at 4 GiB", &c, UINT64_C(0x100000010), R, 0x10);
 }
 
-static void test_32bit(void) {
+CASE(paging_32_bit) {
     clear_ram();
     struct walk_context c = context(CR0_PAGING, 0x1000, CR4_PSE, 0);
     put32(0x1000 + 4 * 1, 0x2000 | P | W | U);
@@ -163,6 +161,9 @@ static void test_32bit(void) {
     expect_fault("32-bit: PSE-36 beyond MAXPHYADDR", &c, 0x1400000, R, 9);
     put32(0x1000 + 4 * 5, 0x00C00000 | 1 << 16 | P | W | PS);
     expect("32-bit: PSE-36 last bit of 36", &c, 0x1400000, R, UINT64_C(0x800C00000));
+    c.phys_bits = 39;
+    put32(0x1000 + 4 * 5, 0x00C00000 | 1 << 20 | P | W | PS);
+    expect_fault("32-bit: PSE-36, MAXPHYADDR 39", &c, 0x1400000, R, 9);
     c.cr4 = 0;
     put32(0x1000 + 4 * 6, 0x3000 | P | W | PS);
     put32(0x3000, 0x9000 | P);
@@ -171,7 +172,7 @@ static void test_32bit(void) {
     expect("32-bit: address wraps", &c, UINT64_C(0xFFFFFFFF00402123), R, 0x7123);
 }
 
-static void test_pae(void) {
+CASE(paging_pae) {
     clear_ram();
     struct walk_context c = context(CR0_PAGING, 0x1020, CR4_PAE, EFER_NXE);
     put64(0x1020 + 8 * 3, 0x2000 | P);
@@ -196,7 +197,7 @@ static void test_pae(void) {
     expect_fault("PAE: absent PDPTE, I/D not reported", &c, 0x40000000, X, 0);
 }
 
-static void test_4level(void) {
+CASE(paging_4_levels_and_access_rights) {
     clear_ram();
     struct walk_context c = context(CR0_PAGING, 0x1000, CR4_PAE, EFER_LONG | EFER_NXE);
     const uint64_t gva = UINT64_C(0xFFFF800000000000);
@@ -264,7 +265,7 @@ static void test_4level(void) {
     check(!result && !writes && get64(0x4040) == before, "long: no A/D unless asked", "writes %d", writes);
 }
 
-static void test_5level(void) {
+CASE(paging_5_levels) {
     clear_ram();
     struct walk_context c = context(CR0_PAGING, 0x1000, CR4_PAE | CR4_LA57, EFER_LONG | EFER_NXE);
     const uint64_t gva = UINT64_C(0xFF00000000000000);
@@ -281,7 +282,7 @@ static void test_5level(void) {
 }
 
 // Another CPU changes the entry between its read and the compare-exchange.
-static void test_race(void) {
+CASE(entries_changed_by_another_cpu) {
     clear_ram();
     struct walk_context c = context(CR0_PAGING, 0x1000, CR4_PAE, EFER_LONG | EFER_NXE);
     put64(0x1000, 0x2000 | P | W | A);
@@ -463,7 +464,7 @@ static uint64_t random_entry(bool wide) {
     return one_in(50) ? e | 0x10000000 : e; // a hole
 }
 
-static void test_random(void) {
+CASE(random_tables_agree_with_the_model) {
     unsigned seen[4] = {0};
     unsigned tried = 0;
     for (int round = 0; round < 400; round++) {
@@ -517,15 +518,4 @@ static void test_random(void) {
     check(true, "random tables against the model", "-");
     check(seen[0] > 1000 && seen[1] > 1000 && seen[2] > 1000 && seen[3] > 1000, "random walks reach every outcome",
         "holes %u, translated %u, reserved %u, other faults %u", seen[0], seen[1], seen[2], seen[3]);
-}
-
-int main(void) {
-    test_off();
-    test_32bit();
-    test_pae();
-    test_4level();
-    test_5level();
-    test_race();
-    test_random();
-    return failures != 0;
 }
