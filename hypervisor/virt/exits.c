@@ -24,9 +24,7 @@ enum {
 typedef bool (*exit_handler)(struct vcpu *v, struct exit_record *e);
 
 unsigned exit_cpl(struct vcpu *v) {
-    struct segment ss;
-    virt->seg_get(v, SEG_SS, &ss);
-    return ss.attributes >> 5 & 3;
+    return virt->cpl(v);
 }
 
 bool exit_inject(struct vcpu *v, struct exit_record *e, uint8_t vector, bool has_error, uint32_t error) {
@@ -84,7 +82,7 @@ static bool on_window(struct vcpu *v, struct exit_record *e) {
 }
 
 static bool on_hypercall(struct vcpu *v, struct exit_record *e) {
-    if (exit_cpl(v) != 0) {
+    if (virt->cpl(v) != 0) {
         return exit_inject(v, e, EXC_UD, false, 0);
     }
     uint32_t number = (uint32_t)v->gpr[GPR_RAX];
@@ -316,16 +314,49 @@ static const exit_handler handlers[EXIT_KINDS] = {
     | 1u << EXIT_HLT | 1u << EXIT_CR | 1u << EXIT_DR | 1u << EXIT_XSETBV | 1u << EXIT_PAUSE \
     | 1u << EXIT_WBINVD | 1u << EXIT_IO)
 
-bool exit_dispatch(struct vcpu *v, struct exit_record *e) {
-    if ((INSN_EXITS >> e->kind & 1) != 0 && e->length == 0) {
-        e->length = vcpu_insn_length_fast(v);
-        if (e->length == 0 && (e->length = length_of(v, e)) == 0) {
-            return true; // fault injected, or crashed
-        }
+// A message to Python: only this vCPU waits.
+static __attribute__((noinline)) bool ask_python(struct vcpu *v, const struct exit_record *e) {
+    v->exit = *e;
+    v->state = VCPU_WAITING;
+    guest_notify(v->guest, GUEST_EVENT_MESSAGE);
+    return false;
+}
+
+static bool may_enter(const struct vcpu *v) {
+    return v->requests == 0 && v->state == VCPU_RUNNABLE;
+}
+
+// The exits that complete no instruction, and those where it could not be had.
+static __attribute__((noinline)) bool step_slow(struct vcpu *v, struct exit_record *e) {
+    if ((INSN_EXITS >> e->kind & 1) != 0 && (e->length = length_of(v, e)) == 0) {
+        return may_enter(v); // fault injected, or crashed
     }
-    bool handled = handlers[e->kind](v, e);
-    if (handled && e->length != 0) {
+    if (!handlers[e->kind](v, e)) {
+        return ask_python(v, e);
+    }
+    if (e->length != 0) {
         vcpu_skip(v, e->length);
     }
-    return handled;
+    // The run loop wants to see every interrupt.
+    return e->kind != EXIT_INTERRUPT && may_enter(v);
+}
+
+bool exit_step(struct vcpu *v, struct exit_record *e) {
+    v->exits[e->kind]++;
+    if ((INSN_EXITS >> e->kind & 1) == 0) {
+        return step_slow(v, e);
+    }
+    if (e->length == 0) {
+        e->length = vcpu_insn_length_fast(v);
+        if (__builtin_expect(e->length == 0, 0)) {
+            return step_slow(v, e);
+        }
+    }
+    if (__builtin_expect(!handlers[e->kind](v, e), 0)) {
+        return ask_python(v, e);
+    }
+    if (__builtin_expect(e->length != 0, 1)) {
+        vcpu_skip(v, e->length);
+    }
+    return may_enter(v);
 }

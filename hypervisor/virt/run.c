@@ -132,6 +132,17 @@ static bool wait_halted(struct vcpu *v) {
     return true;
 }
 
+// The hot loop, in the back end where it has one.
+static void run_exits(struct vcpu *v, struct exit_record *e) {
+    if (virt->run != NULL) {
+        virt->run(v, e, exit_step);
+        return;
+    }
+    do {
+        virt->enter(v, e);
+    } while (exit_step(v, e));
+}
+
 void vcpu_run(struct vcpu *v) {
     struct exit_record e;
     update_timers(v);
@@ -142,15 +153,7 @@ void vcpu_run(struct vcpu *v) {
         if (__builtin_expect(v->requests != 0, 0) && !serve_requests(v)) {
             return;
         }
-        virt->enter(v, &e);
-        v->exits[e.kind]++;
-        if (__builtin_expect(!exit_dispatch(v, &e), 0)) {
-            // A message to Python: only this vCPU waits.
-            v->exit = e;
-            v->state = VCPU_WAITING;
-            guest_notify(v->guest, GUEST_EVENT_MESSAGE);
-            return;
-        }
+        run_exits(v, &e);
         if (e.kind == EXIT_INTERRUPT && on_control(v) && this_cpu()->timer_deadline != 0) {
             return; // not the timer: a device of the monitor has something for Python
         }

@@ -18,9 +18,9 @@ _Noreturn void cpu_main(void);
 // Runs v until a request, the end of its guest or a message to Python.
 void vcpu_run(struct vcpu *v);
 
-// exits.c: the closed list of exits handled in C. True: handled (RIP moved where
-// it should be); false: becomes a message to Python.
-bool exit_dispatch(struct vcpu *v, struct exit_record *e);
+// exits.c: one exit. The closed list is handled in C (RIP moved where it should be),
+// everything else becomes a message to Python. True: enter again at once.
+bool exit_step(struct vcpu *v, struct exit_record *e);
 
 // The control CPU keeps v still: returns 0 once it is parked (vcpu_put done, all
 // its state readable), -ETIMEDOUT when it does not answer within a second.

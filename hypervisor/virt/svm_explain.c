@@ -8,8 +8,6 @@
 
 // Bits 63:20 of EFER and those between that no CPU defines.
 #define EFER_DEFINED UINT64_C(0x0034FD01)
-#define ATTR_L (1 << 9)
-#define ATTR_DB (1 << 10)
 #define IOPM_SIZE UINT64_C(0x3000)
 #define MSRPM_SIZE UINT64_C(0x2000)
 
@@ -60,7 +58,7 @@ void svm_explain(struct vcpu *v, char *buffer, size_t size) {
         {b->dr7 >> 32, "DR7", b->dr7, "bits 63:32 must be 0 (15.5.1)"},
         {paged_long && !(b->cr4 & CR4_PAE), "CR4", b->cr4, "long mode with paging needs PAE (15.5.1)"},
         {paged_long && !(b->cr0 & CR0_PE), "CR0", b->cr0, "long mode with paging needs PE (15.5.1)"},
-        {paged_long && (b->cr4 & CR4_PAE) && (b->cs.attributes & ATTR_L) && (b->cs.attributes & ATTR_DB),
+        {paged_long && (b->cr4 & CR4_PAE) && (b->cs.attributes & VMCB_ATTR_L) && (b->cs.attributes & VMCB_ATTR_DB),
             "CS attributes", b->cs.attributes, "L and D must not both be set in long mode (15.5.1)"},
         {!(b->intercept_vector4 & INTERCEPT_VMRUN), "intercept vector 4", b->intercept_vector4,
             "VMRUN must be intercepted (15.5.1)"},

@@ -157,6 +157,9 @@ struct vmcb_segment {
     uint64_t base;
 };
 
+#define VMCB_ATTR_L (1 << 9)
+#define VMCB_ATTR_DB (1 << 10)
+
 struct vmcb {
     // Control area, table B-1.
     uint16_t intercept_cr_read, intercept_cr_write;

@@ -86,19 +86,11 @@ int vcpu_put(struct vcpu *v) {
 }
 
 // Outside 64-bit code RIP is 32 bits wide.
-static void wrap_rip(struct vcpu *v) {
+void vcpu_wrap_rip(struct vcpu *v) {
     struct segment cs;
     virt->seg_get(v, SEG_CS, &cs);
     if (!(cs.attributes & SEG_ATTR_L)) {
         v->rip = (uint32_t)v->rip;
-    }
-}
-
-void vcpu_skip(struct vcpu *v, uint32_t length) {
-    v->rip += length;
-    v->skipped = true;
-    if (__builtin_expect((uint32_t)v->rip < length, 0)) {
-        wrap_rip(v);
     }
 }
 

@@ -254,8 +254,17 @@ void vcpu_destroy(struct vcpu *v);
 int vcpu_reset(struct vcpu *v); // as after power-on, not loaded anywhere (but by a probe)
 int vcpu_load(struct vcpu *v); // state onto this CPU; -EBUSY when another is there
 int vcpu_put(struct vcpu *v); // and off it: FPU, XCR0, MSRs, debug registers
-void vcpu_skip(struct vcpu *v, uint32_t length); // the dispatcher alone moves RIP
+void vcpu_wrap_rip(struct vcpu *v);
 void vcpu_request(struct vcpu *v, uint32_t bits); // atomic or; kicks its CPU when remote
 void vcpu_inject_exception(struct vcpu *v, uint8_t vector, bool has_error, uint32_t error);
+
+// The dispatcher alone moves RIP.
+static inline void vcpu_skip(struct vcpu *v, uint32_t length) {
+    v->rip += length;
+    v->skipped = true;
+    if (__builtin_expect((uint32_t)v->rip < length, 0)) {
+        vcpu_wrap_rip(v);
+    }
+}
 
 #endif

@@ -286,6 +286,7 @@ const struct vcpu_ops vmx_ops = {
     .seg_get = vmx_seg_get,
     .seg_set = vmx_seg_set,
     .fetch_state = vmx_fetch_state,
+    .cpl = vmx_cpl,
     .can_interrupt = vmx_can_interrupt,
     .inject = vmx_inject,
     .vectoring = vmx_vectoring,

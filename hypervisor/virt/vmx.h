@@ -111,6 +111,7 @@ bool vmx_present(void);
 int vmx_probe(struct virt_caps *caps, char *missing, size_t size);
 
 // vmx_regs.c
+unsigned vmx_cpl(struct vcpu *v);
 uint64_t vmx_reg_get(struct vcpu *v, enum vreg reg);
 int vmx_reg_set(struct vcpu *v, enum vreg reg, uint64_t value);
 void vmx_seg_get(struct vcpu *v, enum vseg seg, struct segment *s);

@@ -245,6 +245,11 @@ void vmx_seg_get(struct vcpu *v, enum vseg seg, struct segment *s) {
     s->attributes = vmx_read32(segment_field(VMCS_GUEST_ES_ACCESS_RIGHTS, seg));
 }
 
+unsigned vmx_cpl(struct vcpu *v) {
+    (void)v;
+    return vmx_read32(VMCS_GUEST_ES_ACCESS_RIGHTS + SEG_SS * VMCS_SEGMENT_STRIDE) >> SEG_ATTR_DPL_SHIFT & 3;
+}
+
 // What a descriptor load would have done is done here: accessed and busy bits, unusable for
 // a null or absent segment, G as the limit needs it (SDM 26.3.1.2).
 static int access_rights(enum vseg seg, const struct segment *s, uint32_t *rights) {
