@@ -177,6 +177,7 @@ static int load(struct vcpu *v) {
     v->launched = false; // put() cleared it
     v->host_rsp = 0;
     write_host_state(cpu);
+    vmx_write(VMCS_TSC_OFFSET, v->tsc_offset); // may have been set while it was nowhere
     write_cr2(x->cr2);
     write_dr6(x->dr6);
     uint32_t work = VMX_LOAD_DR;

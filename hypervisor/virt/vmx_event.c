@@ -156,6 +156,16 @@ void vmx_nmi_window_opened(struct vcpu *v) {
     }
 }
 
+// An instruction breakpoint is a fault: the RFLAGS that its handler returns with must have
+// RF set, or it strikes again. Not every CPU leaves it so in the VMCS (SDM 27.3.3).
+static void resume_past_breakpoint(uint64_t causes, uint64_t dr7) {
+    for (unsigned i = 0; i < 4; i++) {
+        if ((causes >> i & 1) && (dr7 >> DR7_TYPE_SHIFT(i) & DR7_TYPE_MASK) == 0) {
+            vmx_write(VMCS_GUEST_RFLAGS, vmx_read(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
+        }
+    }
+}
+
 // Gives the guest the exception that this exit took from it.
 void vmx_reflect(struct vcpu *v, uint32_t info) {
     uint32_t vector = info & INTERRUPTION_VECTOR;
@@ -163,7 +173,9 @@ void vmx_reflect(struct vcpu *v, uint32_t info) {
         // The exit left DR6 and DR7 as they were (SDM 27.1): do what delivery does.
         uint64_t causes = vmx_read(VMCS_EXIT_QUALIFICATION) & QUAL_DEBUG_DR6;
         write_dr6((read_dr6() & ~QUAL_DEBUG_DR6) | causes);
-        vmx_write(VMCS_GUEST_DR7, vmx_read(VMCS_GUEST_DR7) & ~DR7_GD);
+        uint64_t dr7 = vmx_read(VMCS_GUEST_DR7);
+        vmx_write(VMCS_GUEST_DR7, dr7 & ~DR7_GD);
+        resume_past_breakpoint(causes, dr7);
         if (causes & DR6_BS) {
             vmx_of(v)->stepping = STEPPING_ENTRIES;
             v->nested_seen = VMX_NOT_SEEN;

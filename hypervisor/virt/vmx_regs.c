@@ -65,6 +65,10 @@ static int set_cr4(struct vcpu *v, uint64_t value) {
     if (value & ~((~m->cr4_owned | CR4_MCE) & m->cr4_fixed1)) {
         return -EINVAL; // VMXE and what this CPU or the guest's world does not have
     }
+    bool long_mode = (vmx_read(VMCS_GUEST_IA32_EFER) & EFER_LMA) != 0;
+    if (long_mode ? !(value & CR4_PAE) : (value & CR4_PCIDE) != 0) {
+        return -EINVAL; // SDM volume 2, MOV to CR4
+    }
     vmx_write(VMCS_GUEST_CR4, (value & ~m->cr4_owned) | m->cr4_always);
     vmx_write(VMCS_CR4_READ_SHADOW, value);
     vmx_postpone(v, VMX_FLUSH_VPID | VMX_LOAD_PDPTES);
