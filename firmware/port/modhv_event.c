@@ -37,8 +37,14 @@ static struct vcpu *waiting_vcpu(const struct guest *g) {
     return NULL;
 }
 
+static uint64_t alarm_at; // host TSC, 0: none
+
+static bool alarm_due(void) {
+    return alarm_at != 0 && rdtsc() >= alarm_at;
+}
+
 bool event_ready(void) {
-    if (channel_next() != NULL) {
+    if (channel_next() != NULL || alarm_due()) {
         return true;
     }
     for (uint32_t i = 0; i < GUEST_MAX; i++) {
@@ -146,8 +152,6 @@ static mp_obj_t hv_notify(mp_obj_t function) {
 MP_DEFINE_CONST_FUN_OBJ_1(hv_notify_obj, hv_notify);
 MP_REGISTER_ROOT_POINTER(mp_obj_t hv_notify_function);
 
-static uint64_t alarm_at; // host TSC, 0: none
-
 uint64_t event_alarm(void) {
     return alarm_at;
 }
@@ -158,10 +162,6 @@ static mp_obj_t hv_alarm(mp_obj_t ms) {
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_alarm_obj, hv_alarm);
-
-static bool alarm_due(void) {
-    return alarm_at != 0 && rdtsc() >= alarm_at;
-}
 
 void event_reset(void) {
     alarm_at = 0;
@@ -182,7 +182,7 @@ void event_reset(void) {
 void event_notify(void) {
     static bool inside;
     mp_obj_t function = MP_STATE_VM(hv_notify_function);
-    if (inside || function == MP_OBJ_NULL || MP_STATE_VM(sched_state) < 0 || (!alarm_due() && !event_ready())) {
+    if (inside || function == MP_OBJ_NULL || MP_STATE_VM(sched_state) < 0 || !event_ready()) {
         return;
     }
     inside = true;
