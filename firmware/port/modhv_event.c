@@ -233,10 +233,13 @@ static mp_obj_t hv_notice(mp_obj_t text) {
     }
     size_t size;
     const char *s = mp_obj_str_get_data(text, &size);
+    int captured = capture_stream(); // a notice is no output of what the host runs
+    capture_set(-1);
     line_edit_hide();
     mp_hal_stdout_tx_strn_cooked(s, size);
     mp_hal_stdout_tx_str("\r\n");
     line_edit_show();
+    capture_set(captured);
     return mp_const_true;
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_notice_obj, hv_notice);
