@@ -1,39 +1,36 @@
 # Runs at each start of Python, before the prompt: the file system, package hv and,
-# on the first start, the partition.
-import vfs
-
-import _hv
-
-BLOCK = 4096
-
-
-class RAMDisk:
-    """Block device over memory that a soft reset leaves alone."""
-
-    def __init__(self, memory):
-        self.memory = memory
-
-    def readblocks(self, block, buffer, offset=0):
-        at = block * BLOCK + offset
-        buffer[:] = memoryview(self.memory)[at : at + len(buffer)]
-
-    def writeblocks(self, block, buffer, offset=0):
-        at = block * BLOCK + offset
-        memoryview(self.memory)[at : at + len(buffer)] = buffer
-
-    def ioctl(self, operation, argument):
-        if operation == 4:  # number of blocks
-            return len(self.memory) // BLOCK
-        if operation == 5:  # size of a block
-            return BLOCK
-        return 0  # init, deinit, sync, erase
-
-
-def mount():
+# on the first start, the partition. Its names would be the prompt's, so it keeps none.
+def _boot():
     import os
     import sys
 
-    disk = RAMDisk(_hv.ramdisk())
+    import _hv
+    import vfs
+
+    class RAMDisk:
+        """Block device over memory that a soft reset leaves alone."""
+
+        BLOCK = 4096
+
+        def __init__(self):
+            self.memory = memoryview(_hv.ramdisk())
+
+        def readblocks(self, block, buffer, offset=0):
+            at = block * self.BLOCK + offset
+            buffer[:] = self.memory[at : at + len(buffer)]
+
+        def writeblocks(self, block, buffer, offset=0):
+            at = block * self.BLOCK + offset
+            self.memory[at : at + len(buffer)] = buffer
+
+        def ioctl(self, operation, argument):
+            if operation == 4:  # number of blocks
+                return len(self.memory) // self.BLOCK
+            if operation == 5:  # size of a block
+                return self.BLOCK
+            return 0  # init, deinit, sync, erase
+
+    disk = RAMDisk()
     try:
         files = vfs.VfsLfs2(disk)
     except OSError:
@@ -43,21 +40,29 @@ def mount():
     os.chdir("/")
     sys.path.append("/lib")
 
-
-def start():
     import __main__
+    import builtins
     import hv
 
-    if _hv.first_start():
-        hv._start()
-    hv._init(__main__.__dict__)
+    plain = builtins.help
+
+    def help(*what):
+        """help(x) prints x.__help__ where there is one."""
+        text = getattr(what[0], "__help__", None) if what else None
+        if text is None:
+            plain(*what)
+        else:
+            print(text)
+
+    builtins.help = help
+
+    try:
+        if _hv.first_start():
+            hv._start()
+        hv._init(__main__.__dict__)
+    except Exception as error:
+        sys.print_exception(error)
 
 
-mount()
-try:
-    start()
-except Exception as error:
-    import sys
-
-    sys.print_exception(error)
-del RAMDisk, mount, start, vfs, BLOCK
+_boot()
+del _boot

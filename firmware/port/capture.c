@@ -23,6 +23,10 @@ void capture_set(int stream) {
     target = stream;
 }
 
+int capture_stream(void) {
+    return target;
+}
+
 bool capture_write(const char *text, size_t size) {
     if (target < 0) {
         return false;

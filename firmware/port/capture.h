@@ -7,6 +7,7 @@
 
 // From now on to EXEC_OUT of `stream`; negative: to the prompt again.
 void capture_set(int stream);
+int capture_stream(void); // negative: nothing is captured
 bool capture_write(const char *text, size_t size); // false: nothing is captured
 
 #endif

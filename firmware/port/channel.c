@@ -88,11 +88,11 @@ static bool room_for(size_t length) {
     return serial_tx_room(&com2) >= HEADER + length + CRC_SIZE;
 }
 
-// One frame of a guest's new console output; false: there was none, or no room.
-static bool send_console(struct guest *g) {
+// One frame of a guest's new console output, if there is any, and room.
+static void send_console(struct guest *g) {
     struct console *c = &g->console;
     if (!lines[g->id].attached || c->channel_at == c->out_head || !room_for(CHANNEL_PAYLOAD)) {
-        return false;
+        return;
     }
     uint8_t part[CHANNEL_PAYLOAD];
     bool stalled = console_full(c);
@@ -103,46 +103,56 @@ static bool send_console(struct guest *g) {
             console_changed(g); // its transmitter waits for that
         }
     }
-    if (n == 0) {
-        return false;
+    if (n != 0) {
+        put_frame(CHANNEL_CONSOLE_OUT, (uint8_t)g->id, part, n);
     }
-    put_frame(CHANNEL_CONSOLE_OUT, (uint8_t)g->id, part, n);
-    return true;
 }
 
-static bool send_ack(struct guest *g) {
+static void send_ack(struct guest *g) {
     struct line *line = &lines[g->id];
     uint64_t waiting = g->console.in_head - g->console.in_tail;
     uint32_t consumed = (uint32_t)(waiting < line->typed ? line->typed - waiting : 0);
-    if (consumed == line->acked || !room_for(sizeof(consumed))) {
-        return false;
+    if (consumed != line->acked && room_for(sizeof(consumed))) {
+        line->acked = consumed;
+        put_frame(CHANNEL_CONSOLE_ACK, (uint8_t)g->id, &consumed, sizeof(consumed));
     }
-    line->acked = consumed;
-    put_frame(CHANNEL_CONSOLE_ACK, (uint8_t)g->id, &consumed, sizeof(consumed));
-    return true;
 }
 
-static bool send_lines(void) {
-    bool sent = false;
+static void send_lines(void) {
     for (uint32_t i = 0; i < GUEST_MAX; i++) {
         if (guests[i].state != GUEST_FREE) {
-            sent |= send_console(&guests[i]);
-            sent |= send_ack(&guests[i]);
+            send_console(&guests[i]);
+            send_ack(&guests[i]);
         }
     }
-    return sent;
 }
 
-int channel_send(uint8_t type, uint8_t stream, const void *payload, size_t length) {
-    if (length > CHANNEL_PAYLOAD) {
-        return -ERANGE;
+// What the guests have written by now: a guest that goes on writing is not waited for.
+static void written_now(uint64_t heads[GUEST_MAX]) {
+    for (uint32_t i = 0; i < GUEST_MAX; i++) {
+        heads[i] = guests[i].state != GUEST_FREE && lines[i].attached ? guests[i].console.out_head : 0;
     }
+}
+
+static bool output_waits(const uint64_t heads[GUEST_MAX]) {
+    for (uint32_t i = 0; i < GUEST_MAX; i++) {
+        if (guests[i].console.channel_at < heads[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Until that is queued and a frame of `length` fits behind it.
+static int make_room(size_t length) {
+    uint64_t heads[GUEST_MAX];
+    written_now(heads);
     uint64_t limit = tsc_hz / 1000 * SEND_TIMEOUT_MS;
     uint64_t since = rdtsc();
     uint32_t room = serial_tx_room(&com2);
     for (;;) {
-        if (!send_lines() && room_for(length)) {
-            put_frame(type, stream, payload, length);
+        send_lines();
+        if (!output_waits(heads) && room_for(length)) {
             return 0;
         }
         serial_service(&com2);
@@ -157,10 +167,23 @@ int channel_send(uint8_t type, uint8_t stream, const void *payload, size_t lengt
     }
 }
 
-void channel_flush(void) {
-    while (send_lines()) {
-        serial_service(&com2);
+int channel_send(uint8_t type, uint8_t stream, const void *payload, size_t length) {
+    if (length > CHANNEL_PAYLOAD) {
+        return -ERANGE;
     }
+    int error = make_room(length);
+    if (error == 0) {
+        put_frame(type, stream, payload, length);
+    }
+    return error;
+}
+
+void channel_drain(void) {
+    (void)make_room(0);
+}
+
+void channel_flush(void) {
+    channel_drain();
     serial_flush(&com2, SEND_TIMEOUT_MS);
 }
 

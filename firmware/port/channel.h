@@ -39,6 +39,9 @@ void channel_take(void);
 // Sends one frame, after all console output that was written before it. 0, -ERANGE
 // (payload too long), -ETIMEDOUT (the other side reads nothing).
 int channel_send(uint8_t type, uint8_t stream, const void *payload, size_t length);
+// All console output so far is on its way, or the other side reads nothing.
+void channel_drain(void);
+// The same, and out of the UART.
 void channel_flush(void);
 
 // A guest's slot was filled: its console starts at position 0.

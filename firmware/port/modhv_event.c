@@ -37,8 +37,14 @@ static struct vcpu *waiting_vcpu(const struct guest *g) {
     return NULL;
 }
 
+static uint64_t alarm_at; // host TSC, 0: none
+
+static bool alarm_due(void) {
+    return alarm_at != 0 && rdtsc() >= alarm_at;
+}
+
 bool event_ready(void) {
-    if (channel_next() != NULL) {
+    if (channel_next() != NULL || alarm_due()) {
         return true;
     }
     for (uint32_t i = 0; i < GUEST_MAX; i++) {
@@ -146,8 +152,6 @@ static mp_obj_t hv_notify(mp_obj_t function) {
 MP_DEFINE_CONST_FUN_OBJ_1(hv_notify_obj, hv_notify);
 MP_REGISTER_ROOT_POINTER(mp_obj_t hv_notify_function);
 
-static uint64_t alarm_at; // host TSC, 0: none
-
 uint64_t event_alarm(void) {
     return alarm_at;
 }
@@ -158,10 +162,6 @@ static mp_obj_t hv_alarm(mp_obj_t ms) {
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_alarm_obj, hv_alarm);
-
-static bool alarm_due(void) {
-    return alarm_at != 0 && rdtsc() >= alarm_at;
-}
 
 void event_reset(void) {
     alarm_at = 0;
@@ -182,7 +182,7 @@ void event_reset(void) {
 void event_notify(void) {
     static bool inside;
     mp_obj_t function = MP_STATE_VM(hv_notify_function);
-    if (inside || function == MP_OBJ_NULL || MP_STATE_VM(sched_state) < 0 || (!alarm_due() && !event_ready())) {
+    if (inside || function == MP_OBJ_NULL || MP_STATE_VM(sched_state) < 0 || !event_ready()) {
         return;
     }
     inside = true;
@@ -233,10 +233,13 @@ static mp_obj_t hv_notice(mp_obj_t text) {
     }
     size_t size;
     const char *s = mp_obj_str_get_data(text, &size);
+    int captured = capture_stream(); // a notice is no output of what the host runs
+    capture_set(-1);
     line_edit_hide();
     mp_hal_stdout_tx_strn_cooked(s, size);
     mp_hal_stdout_tx_str("\r\n");
     line_edit_show();
+    capture_set(captured);
     return mp_const_true;
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_notice_obj, hv_notice);

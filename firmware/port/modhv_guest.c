@@ -23,7 +23,9 @@ static mp_obj_t hv_guest_create(mp_obj_t name_in) {
 MP_DEFINE_CONST_FUN_OBJ_1(hv_guest_create_obj, hv_guest_create);
 
 static mp_obj_t hv_guest_destroy(mp_obj_t id) {
-    hv_check(guest_destroy(hv_guest(id)));
+    struct guest *g = hv_guest(id);
+    channel_drain(); // its last words go with its console
+    hv_check(guest_destroy(g));
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_guest_destroy_obj, hv_guest_destroy);

@@ -40,4 +40,4 @@ build/vipervisor.bin: build/vipervisor.elf64
 OBJCOPY ?= objcopy
 
 .PHONY: monitor
-monitor: build/vipervisor.elf build/vipervisor.bin
+monitor: build/vipervisor.elf build/vipervisor.bin build/bootsector.bin

@@ -4,7 +4,6 @@
 #include "cpu/insn.h"
 #include "cpu/log.h"
 #include "cpu/smp.h"
-#include "cpu/string.h"
 #include "native.h"
 #include "py/runtime.h"
 #include "serial.h"
@@ -60,15 +59,19 @@ void terminal_poll(void) {
     serial_service(&com1);
 }
 
+// The log makes its own line ends.
 static void write_log(const char *text, size_t size) {
     char part[128];
-    while (size > 0) {
-        size_t n = size < sizeof(part) - 1 ? size : sizeof(part) - 1;
-        memcpy(part, text, n);
-        part[n] = 0;
-        log_printf("%s", part);
-        text += n;
-        size -= n;
+    size_t used = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] != '\r') {
+            part[used++] = text[i];
+        }
+        if (used == sizeof(part) - 1 || (i + 1 == size && used > 0)) {
+            part[used] = 0;
+            log_printf("%s", part);
+            used = 0;
+        }
     }
 }
 
