@@ -70,6 +70,7 @@ int vcpu_load(struct vcpu *v) {
     if (error) {
         return error;
     }
+    virt->set_tsc_offset(v, v->tsc_offset); // a start or a pause may have moved it
     state_load(v, cpu);
     cpu->loaded = v;
     return 0;

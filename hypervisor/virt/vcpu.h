@@ -113,6 +113,7 @@ struct vcpu {
     struct exit_record exit; // of the last exit; the mailbox while VCPU_WAITING
     uint64_t exits[EXIT_KINDS];
     uint64_t entries;
+    uint64_t refused_rip; // of the last refused entry (exits.c)
     void *vendor; // what else the back end keeps
 };
 
