@@ -72,7 +72,7 @@ guests: python3
 	@$(SETUP) --quiet
 	+@$(SUBMAKE) guest-images
 
-monitor: build/vipervisor.elf build/vipervisor.bin
+monitor: build/vipervisor.elf build/vipervisor.bin build/bootsector.bin
 
 run: python3
 	@$(SETUP) --of 7
