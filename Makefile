@@ -94,7 +94,7 @@ check: python3
 	+@$(MAKE) check-only
 
 check-only:
-	@PYTHONPATH=tools $(VENV_BIN)/python -m check
+	@CHECK_CPPFLAGS='$(ZYDIS_CFLAGS)' PYTHONPATH=tools $(VENV_BIN)/python -m check
 
 test-prepare: python3
 	@$(SETUP) --of 8
