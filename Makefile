@@ -27,7 +27,9 @@ SETUP = PYTHONPATH=tools python3 -m setup $(GIVEN)
 # The real work runs in a second make: it reads what set-up has just written, and
 # runs in parallel unless the caller chose otherwise.
 PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc)) --output-sync=target
-SUBMAKE = $(MAKE) $(PARALLEL)
+QUIETLY = sh tools/setup/quietly.sh
+BUILD_MONITOR = $(QUIETLY) monitor $(MAKE) $(PARALLEL) monitor
+BUILD_GUESTS = $(QUIETLY) guests $(MAKE) $(PARALLEL) guest-images
 
 VENV_BIN := .venv/bin
 PYTEST = $(VENV_BIN)/pytest
@@ -66,20 +68,20 @@ setup: python3
 
 build: python3
 	@$(SETUP) --quiet
-	+@$(SUBMAKE) monitor
+	+@$(BUILD_MONITOR)
 
 guests: python3
 	@$(SETUP) --quiet
-	+@$(SUBMAKE) guest-images
+	+@$(BUILD_GUESTS)
 
-monitor: build/vipervisor.elf build/vipervisor.bin
+monitor: build/vipervisor.elf build/vipervisor.bin build/bootsector.bin
 
 run: python3
 	@$(SETUP) --of 7
 	@echo "[5/7] Monitor: building"
-	+@$(SUBMAKE) monitor
+	+@$(BUILD_MONITOR)
 	@echo "[6/7] Guests: building"
-	+@$(SUBMAKE) guest-images
+	+@$(BUILD_GUESTS)
 	@echo "[7/7] Machine: booting examples/first.toml"
 	@tools/hv boot examples/first.toml $(HV_FLAGS)
 
@@ -88,18 +90,18 @@ run-vmx:
 
 check: python3
 	@$(SETUP) --quiet
-	+@$(SUBMAKE) monitor
+	+@$(BUILD_MONITOR)
 	+@$(MAKE) check-only
 
 check-only:
-	@PYTHONPATH=tools $(VENV_BIN)/python -m check
+	@CHECK_CPPFLAGS='$(ZYDIS_CFLAGS)' PYTHONPATH=tools $(VENV_BIN)/python -m check
 
 test-prepare: python3
 	@$(SETUP) --of 8
 	@echo "[5/8] Monitor: building"
-	+@$(SUBMAKE) monitor
+	+@$(BUILD_MONITOR)
 	@echo "[6/8] Guests: building"
-	+@$(SUBMAKE) guest-images
+	+@$(BUILD_GUESTS)
 	@echo "[7/8] Checks: style, types, dependencies, sizes, links"
 	+@$(MAKE) check-only
 
@@ -115,7 +117,8 @@ test-full: test-prepare
 
 bench: python3
 	@$(SETUP) --quiet
-	+@$(SUBMAKE) monitor guest-images
+	+@$(BUILD_MONITOR)
+	+@$(BUILD_GUESTS)
 	@tools/hv bench
 
 clean:

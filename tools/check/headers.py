@@ -1,7 +1,10 @@
-"""Every header of the core and of the guests compiles alone."""
+"""Every header of the core and of the guests compiles alone. CHECK_CPPFLAGS in the environment
+says where the headers of other projects are."""
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +24,8 @@ def check(root: Path) -> list[str]:
 
 
 def compile_alone(root: Path, header: Path, include: str) -> str | None:
-    command = ["gcc", *FLAGS, f"-I{include}", "-include", str(header), "/dev/null"]
+    others = shlex.split(os.environ.get("CHECK_CPPFLAGS", ""))
+    command = ["gcc", *FLAGS, *others, f"-I{include}", "-include", str(header), "/dev/null"]
     answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if answer.returncode == 0:
         return None
