@@ -194,7 +194,7 @@ class Machine:
         namespace["print"] = lambda *w: printed.append(" ".join(str(x) for x in w) + "\r\n")
         reply = {"ok": True}
         try:
-            exec(code.replace("import hv;", "").replace("hv.guests()", "'guests'"), namespace)
+            exec(code.replace("import hv; ", "").replace("hv.guests()", "'guests'"), namespace)
         except Exception as error:  # the fake's whole point is to report it
             reply = {"ok": False, "error": f"Traceback (most recent call last):\n  {error!r}"}
         for piece in split("".join(printed).encode(), 100):

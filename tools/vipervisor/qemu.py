@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qemu.qmp import QMPClient, QMPError
+from qemu.qmp import Message, QMPClient, QMPError
 
 from . import paths
 from .emulator import Emulator, Setup
@@ -19,6 +20,10 @@ from .image import qemu_modules
 
 T = TypeVar("T")
 _QMP_LIMIT = 60.0  # seconds for QEMU to start and to answer
+_DRAIN = 5.0  # seconds for its last events to be read
+
+# Its errors are reported here in words of our own.
+logging.getLogger("qemu").addHandler(logging.NullHandler())
 
 
 class Qmp:
@@ -31,6 +36,7 @@ class Qmp:
         self._thread = threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True)
         self._thread.start()
         self.shutdown_reason: str | None = None
+        self._over = threading.Event()
 
     def _call(self, work: Coroutine[Any, Any, T], timeout: float = _QMP_LIMIT) -> T:
         future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout), self._loop)
@@ -44,11 +50,29 @@ class Qmp:
         self._watch = asyncio.ensure_future(self._watch_events())
 
     async def _watch_events(self) -> None:
-        with self._client.listener(("SHUTDOWN", "RESET", "GUEST_PANICKED")) as listener:
-            async for event in listener:
-                data = event.get("data")
-                if event["event"] == "SHUTDOWN" and isinstance(data, dict):
-                    self.shutdown_reason = str(data.get("reason"))
+        """Until the connection is lost, and what came before that is seen."""
+        with self._client.listener(("SHUTDOWN",)) as listener:
+            lost = asyncio.ensure_future(self._client.runstate_changed())
+            while True:
+                event = asyncio.ensure_future(listener.get())
+                await asyncio.wait({lost, event}, return_when=asyncio.FIRST_COMPLETED)
+                if not event.done():
+                    event.cancel()
+                    break
+                self._note(event.result())
+            while not listener.empty():
+                self._note(await listener.get())
+        self._over.set()
+
+    def _note(self, event: Message) -> None:
+        data = event.get("data")
+        if isinstance(data, dict):
+            self.shutdown_reason = str(data.get("reason"))
+
+    def last_reason(self) -> str | None:
+        """The reason of the SHUTDOWN event, once QEMU has closed the connection."""
+        self._over.wait(_DRAIN)
+        return self.shutdown_reason
 
     def execute(self, command: str, timeout: float = _QMP_LIMIT, **arguments: Any) -> Any:
         return self._call(self._client.execute(command, arguments or None), timeout)
@@ -134,7 +158,7 @@ class Qemu(Emulator):
             raise EmulatorError(f"QEMU does not answer on QMP: {error!r}") from None
 
     def why_ended(self) -> str:
-        reason = self.qmp.shutdown_reason if self.qmp else None
+        reason = self.qmp.last_reason() if self.qmp else None
         if reason == "guest-shutdown":
             return "the monitor powered the machine off"
         if reason == "guest-reset":

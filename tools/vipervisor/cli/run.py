@@ -253,7 +253,8 @@ def main(options: argparse.Namespace) -> int:
                 return status
             except (WaitTimeout, EmulatorError) as error:
                 if session.left(1) == 0:
-                    terminal.say(f"hv run: no end within {options.timeout:g} s")
+                    detail = "" if hub else f" ({error})"
+                    terminal.say(f"hv run: no end within {options.timeout:g} s{detail}")
                     session.stats(session.live_exits() if hub else None)
                     return TIMED_OUT
                 raise HostError(str(error)) from None

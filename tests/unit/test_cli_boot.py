@@ -1,0 +1,263 @@
+"""`hv boot` and the commands for a running machine, on a fake emulator: with a terminal
+(a pseudo-terminal here) and without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import serial
+from unit.fake_setup import Hv
+
+LIMIT = 30.0
+
+
+@pytest.fixture
+def hv(tmp_path: Path) -> Iterator[Hv]:
+    hv = Hv(tmp_path)
+    yield hv
+    assert hv.leftovers() == []
+
+
+class Terminal:
+    """A command on a pseudo-terminal."""
+
+    def __init__(self, hv: Hv, *words: str) -> None:
+        self.master, slave = os.openpty()
+        self.process = subprocess.Popen(
+            hv.command(*words),
+            env=hv.env,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self.text = ""
+        self.seen = 0
+
+    def expect(self, pattern: str) -> str:
+        end = time.monotonic() + LIMIT
+        while True:
+            match = re.search(pattern, self.text[self.seen :])
+            if match:
+                self.seen += match.end()
+                return match.group()
+            assert time.monotonic() < end, f"no /{pattern}/ in {self.text!r}"
+            if select.select([self.master], [], [], 0.2)[0]:
+                try:
+                    self.text += os.read(self.master, 65536).decode()
+                except OSError:
+                    end = 0
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def wait(self) -> int:
+        status = self.process.wait(LIMIT)
+        while select.select([self.master], [], [], 0)[0]:
+            try:
+                self.text += os.read(self.master, 65536).decode()
+            except OSError:
+                break
+        os.close(self.master)
+        return status
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+GUESTS = {"one": {"lines": ["one is up", "more"], "echo": True}, "two": {"lines": ["two is up"]}}
+
+
+def test_boot_without_a_terminal_shows_guests_and_prompt(hv: Hv) -> None:
+    result = hv("boot", hv.partition(**GUESTS))
+    assert result.returncode == 0, result.stderr
+    assert "one: one is up" in result.stdout and "two: two is up" in result.stdout
+    assert "guests\n" in result.stdout and "the prompt answers" in result.stdout
+    assert "the monitor powered the machine off" in result.stderr
+
+
+def test_boot_without_a_terminal_reports_a_crash(hv: Hv) -> None:
+    end = {"reason": "crash", "crash": {"why": "triple fault"}}
+    result = hv("boot", hv.partition(bad={"lines": ["x"], "end": end}))
+    assert result.returncode == 1
+    assert "bad is crashed (crash): triple fault" in result.stderr
+
+
+def test_boot_of_a_bad_partition(hv: Hv) -> None:
+    path = hv.folder / "bad.toml"
+    path.write_text('version = 1\n[[guest]]\nname = "a"\nimage = "/no/file"\n')
+    result = hv("boot", str(path))
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert f"{path}:4: file-missing" in result.stderr
+    assert hv("boot", str(hv.folder / "none.toml")).returncode == 1
+    assert hv("boot").returncode == 2
+    assert hv("nonsense").returncode == 2
+
+
+def test_prompt_on_a_terminal_and_power_off(hv: Hv) -> None:
+    with Terminal(hv, "boot", hv.partition(**GUESTS)) as terminal:
+        terminal.expect(r"prompt also at /dev/pts/\d+")
+        terminal.expect(r">>> ")
+        terminal.type("1 + 1\r")
+        terminal.expect(r"ran 1 \+ 1\r\n>>> ")
+        terminal.type("exit()\r")
+        terminal.expect("the monitor powered the machine off")
+        assert terminal.wait() == 0
+
+
+def test_leaving_by_key(hv: Hv) -> None:
+    with Terminal(hv, "boot", hv.partition(**GUESTS)) as terminal:
+        terminal.expect(r">>> ")
+        terminal.type("\x03")  # goes to the prompt: nothing ends
+        terminal.type("\x1d")
+        terminal.expect("closed")
+        assert terminal.wait() == 0
+
+
+def test_machine_that_resets_is_a_failure(hv: Hv) -> None:
+    with Terminal(hv, "boot", hv.partition(**GUESTS)) as terminal:
+        terminal.expect(r">>> ")
+        terminal.type("reset()\r")
+        terminal.expect("the machine reset itself")
+        assert terminal.wait() == 1
+
+
+@pytest.fixture
+def booted(hv: Hv) -> Iterator[Terminal]:
+    with Terminal(hv, "boot", hv.partition(**GUESTS), "--machine", "m") as terminal:
+        terminal.expect(r">>> ")
+        yield terminal
+        terminal.type("\x1d")
+        terminal.wait()
+
+
+def test_exec(hv: Hv, booted: Terminal) -> None:
+    result = hv("exec", "print(6 * 7)\nprint('x' * 2000)")
+    assert (result.returncode, result.stdout) == (0, "42\n" + "x" * 2000 + "\n")
+    result = hv("exec", "1 / 0", "--machine", "m")
+    assert result.returncode == 1
+    assert "ZeroDivisionError" in result.stderr and result.stdout == ""
+    result = hv("exec", "-", stdin="print('from stdin')")
+    assert result.stdout == "from stdin\n"
+
+
+def test_ps_and_stop(hv: Hv, booted: Terminal) -> None:
+    listing = json.loads(hv("ps", "--json").stdout)
+    assert [m["name"] for m in listing] == ["m"]
+    assert listing[0]["backend"] == "svm" and listing[0]["pty"].startswith("/dev/pts/")
+    assert [(g["name"], g["state"]) for g in listing[0]["guests"]] == [
+        ("one", "running"),
+        ("two", "running"),
+    ]
+    text = hv("ps").stdout
+    assert "m: svm on tcg" in text and "two" in text
+    result = hv("stop")
+    assert (result.returncode, result.stdout) == (0, "m is off\n"), result.stderr
+    booted.expect("powered the machine off")
+    assert hv("ps").stdout == "no machine is running\n"
+
+
+def test_console(hv: Hv, booted: Terminal) -> None:
+    with Terminal(hv, "console", "one") as console:
+        console.expect("one is up\r?\nmore")
+        console.type("hi\x03")  # Ctrl-C is the guest's
+        console.expect("<hi\x03>")
+        console.type("\x1c")
+        assert console.wait() == 0
+    result = hv("console", "one", stdin="piped\n")
+    assert result.returncode == 0 and "<piped\n>" in result.stdout
+    result = hv("console", "three")
+    assert result.returncode == 2
+    assert "no guest is called three (there are: one, two)" in result.stderr
+
+
+def test_console_ends_with_its_guest(hv: Hv) -> None:
+    guests = {"one": {"lines": ["up"], "echo": True, "end": {"reason": "exit", "status": 3}}}
+    with Terminal(hv, "boot", hv.partition(**guests)) as boot:
+        boot.expect(r">>> ")
+        with Terminal(hv, "console", "one") as console:
+            console.expect("up")
+            console.type("quit\n")
+            console.expect(r"one is off \(exit\), status 3")
+            assert console.wait() == 0
+        boot.type("\x1d")
+        boot.wait()
+
+
+def test_repl(hv: Hv, booted: Terminal) -> None:
+    with Terminal(hv, "repl") as repl:
+        repl.expect(">>> ")  # the line the prompt stands on
+        repl.type("2 + 2\r")
+        repl.expect(r"ran 2 \+ 2")
+        booted.expect(r"ran 2 \+ 2")  # the same prompt
+        repl.type("\x1d")
+        assert repl.wait() == 0
+    result = hv("repl", stdin="3 + 3\n")
+    assert result.returncode == 0 and "ran 3 + 3" in result.stdout
+
+
+def test_pty_takes_the_prompt_and_gives_it_back(hv: Hv, booted: Terminal) -> None:
+    path = json.loads(hv("ps", "--json").stdout)[0]["pty"]
+    port = serial.Serial(path, 115200, timeout=LIMIT)
+    port.write(b"from_pty\r")
+    assert b"ran from_pty" in port.read_until(b"ran from_pty")
+    booted.expect(f"{path} has the prompt now")
+    port.close()
+    booted.expect("the prompt is back")
+    assert "ran from_pty" not in booted.text
+    booted.type("5\r")
+    booted.expect("ran 5")
+    again = serial.Serial(path, 115200, timeout=LIMIT)
+    again.write(b"once_more\r")
+    assert b"ran once_more" in again.read_until(b"ran once_more")
+    again.close()
+    booted.expect("the prompt is back")
+
+
+def test_no_machine(hv: Hv) -> None:
+    for words in (["exec", "1"], ["repl"], ["console", "x"], ["stop"]):
+        result = hv(*words)
+        assert result.returncode == 1
+        assert "no machine is running: start one with `hv boot FILE`" in result.stderr
+    result = hv("exec", "1", "--machine", "x")
+    assert result.returncode == 1 and "no machine called x is running" in result.stderr
+
+
+def test_several_machines_need_a_name(hv: Hv) -> None:
+    part = hv.partition(**GUESTS)
+    with Terminal(hv, "boot", part) as first, Terminal(hv, "boot", part) as second:
+        first.expect(">>> ")
+        second.expect(">>> ")
+        names = sorted(m["name"] for m in json.loads(hv("ps", "--json").stdout))
+        assert names == ["part", "part-2"]
+        result = hv("exec", "1")
+        assert result.returncode == 2 and "say which with --machine" in result.stderr
+        assert hv("stop", "--machine", "part-2").returncode == 0
+        assert hv("stop").returncode == 0
+        first.wait()
+        second.wait()
+
+
+def test_stop_of_a_deaf_machine(hv: Hv) -> None:
+    hv.env["FAKE_DEAF"] = "1"
+    with Terminal(hv, "boot", hv.partition(**GUESTS)) as boot:
+        boot.expect(">>> ")
+        result = hv("stop", "--timeout", "1")
+        assert result.returncode == 1 and "did not power off within 1 s" in result.stderr
+        boot.process.send_signal(signal.SIGTERM)
+        assert boot.wait() == 143
