@@ -39,6 +39,7 @@ class World:
         self.notify = None
         self.off = False
         self.notices = []
+        self.alarms = []
         self.caps = {}
 
 
@@ -363,3 +364,7 @@ def poweroff():
 def notice(text):
     WORLD.notices.append(text)
     return True
+
+
+def alarm(milliseconds):
+    WORLD.alarms.append(milliseconds)
