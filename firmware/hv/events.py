@@ -8,7 +8,7 @@ import io
 import sys
 
 import _hv
-from hv import channel, clock
+from hv import channel, ready, timers
 from hv import vm as guests
 
 LASTING = ("off", "crashed")
@@ -25,7 +25,7 @@ quiet = False  # `hv run`: the guest's console has the terminal
 _sources = {}  # parts of EXEC by stream
 _runs = []  # complete EXECs that wait
 _executing = False
-_due = {}  # guest id -> milliseconds at which it is started again
+_draining = False
 _seen = {}  # guest id -> last state told
 
 
@@ -48,19 +48,25 @@ def notice(text):
 
 
 def pump():
-    """Handles every event there is."""
-    while True:
-        event = _hv.event()
-        if event is None:
-            break
-        kind = event[0]
-        if kind == "state":
-            changed(event[1])
-        elif kind == "channel":
-            frame(event[1], event[2], event[3])
-        elif kind == "message":
-            message(event[1], event[2], event[3], event[4])
-    _restart_due()
+    """Handles every event there is. May be called from anywhere: from a wait at the
+    prompt, and between its bytecodes by the core."""
+    global _draining
+    if not _draining:
+        _draining = True
+        try:
+            event = _hv.event()
+            while event is not None:
+                kind = event[0]
+                if kind == "state":
+                    changed(event[1])
+                elif kind == "channel":
+                    frame(event[1], event[2], event[3])
+                elif kind == "message":
+                    message(event[1], event[2], event[3], event[4])
+                event = _hv.event()
+            timers.run()
+        finally:
+            _draining = False
     _execute()
 
 
@@ -72,7 +78,7 @@ def changed(guest_id):
         info = _hv.guest_info(guest_id)
     except (OSError, ValueError):
         _seen.pop(guest_id, None)  # destroyed since
-        _due.pop(guest_id, None)
+        timers.cancel(("restart", guest_id))
         return
     state = info["state"]
     mark = (info["name"], state, sum([v[2] for v in info["vcpus"]]) if state in LASTING else 0)
@@ -83,6 +89,8 @@ def changed(guest_id):
     crash = guest.crash if state == "crashed" else None
     if state not in LASTING:
         channel.state(guest_id, None)
+        if state == "running" and not quiet and guest.kind == "linux":
+            ready.watch(guest, notice)
         return
     reason = info.get("reason", "none")
     policy = guest.policies.get(POLICY.get(reason, ""))
@@ -109,9 +117,13 @@ def _again(guest, policy):
     guest.restarts += 1
     delay = policy.get("delay") or 0
     if delay:
-        _due[guest.id] = clock.milliseconds() + int(delay * 1000)
-        _alarm()
+        timers.after(("restart", guest.id), int(delay * 1000), lambda: _late(guest))
     else:
+        _reload(guest, True)
+
+
+def _late(guest):
+    if guest.exists() and guest.state in LASTING:
         _reload(guest, True)
 
 
@@ -124,34 +136,6 @@ def _reload(guest, start):
     except (OSError, ValueError) as e:
         notice("[%s] not started again: %s" % (guest.name, said(e)))
         channel.error("%s: %s" % (guest.name, said(e)))
-
-
-def _restart_due():
-    if not _due:
-        return
-    now = clock.milliseconds()
-    for guest_id in list(_due):
-        if _due[guest_id] <= now:
-            del _due[guest_id]
-            guest = guests.by_id(guest_id)
-            if guest.state in LASTING:
-                _reload(guest, True)
-    if _due:
-        _alarm()
-
-
-def _alarm():
-    """Asks to be woken when the next restart is due."""
-    wanted = min(_due.values()) - clock.milliseconds()
-    if hasattr(_hv, "alarm"):
-        _hv.alarm(max(wanted, 0))
-        return
-    try:
-        import micropython
-
-        micropython.schedule(wake, None)
-    except (ImportError, RuntimeError):
-        pass  # the next event or wait looks again
 
 
 def said(error):
@@ -196,22 +180,28 @@ def _execute():
     global _executing
     if _executing:
         return  # a program that waits pumps: its own successors wait their turn
-    while _runs:
-        stream, source = _runs.pop(0)
-        _executing = True
-        _hv.capture(stream)
-        failed = None
-        try:
-            exec(compile(str(source, "utf-8"), "<exec>", "exec"), namespace)
-        except SystemExit:
-            pass
-        except BaseException as e:
-            failed = traceback(e)
-        finally:
-            _hv.capture(-1)
-            _executing = False
-        end = {"ok": True} if failed is None else {"ok": False, "error": failed}
-        channel.send(channel.EXEC_END, stream, end)
+    _executing = True
+    try:
+        while _runs:
+            _run(*_runs.pop(0))
+    finally:
+        _executing = False
+
+
+def _run(stream, source):
+    """One EXEC: runs it among the prompt's names, its output goes to the host."""
+    failed = None
+    _hv.capture(stream)
+    try:
+        exec(compile(str(source, "utf-8"), "<exec>", "exec"), namespace)
+    except SystemExit:
+        pass
+    except BaseException as e:
+        failed = traceback(e)
+    finally:
+        _hv.capture(-1)
+    end = {"ok": True} if failed is None else {"ok": False, "error": failed}
+    channel.send(channel.EXEC_END, stream, end)
 
 
 def traceback(error):

@@ -110,6 +110,7 @@ class Guest:
         self._load = None  # the arguments of load(), for reset and restart
         self._entry = None
         self._fresh = True
+        self.image = None  # what load() found: kind, mode, entry, memory
         self.policies = {}
         self.restarts = 0
         if _id is None:
@@ -255,6 +256,15 @@ class Guest:
             return _hv.guest_info(self.id)
         except (OSError, ValueError):
             raise OSError(2, "%s was destroyed" % self.name)
+
+    @property
+    def kind(self):
+        """The kind of its image, None when it was not loaded from here."""
+        return self.image.kind if self.image else None
+
+    def exists(self):
+        """False once it was destroyed."""
+        return self.id in _hv.guest_ids() and _known.get(self.id) is self
 
     @property
     def state(self):

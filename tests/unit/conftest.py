@@ -11,13 +11,13 @@ sys.modules.setdefault("_hv", fake_hv)
 @pytest.fixture
 def world():
     """The fake machine, empty; package hv has forgotten everything."""
-    from hv import events, vm
+    from hv import events, timers, vm
 
     fake_hv.WORLD.reset()
     vm._known.clear()
     events.quiet = False
     events.namespace = {}
-    for store in (events._sources, events._due, events._seen):
+    for store in (events._sources, timers._due, events._seen):
         store.clear()
     del events._runs[:]
     yield fake_hv.WORLD

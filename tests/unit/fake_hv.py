@@ -39,6 +39,7 @@ class World:
         self.notify = None
         self.off = False
         self.notices = []
+        self.alarms = []
         self.caps = {}
 
 
@@ -67,7 +68,7 @@ class _Guest:
 
 def _g(i):
     if i not in WORLD.guests:
-        raise ValueError("no guest %d" % i)
+        raise ValueError(f"no guest {i}")
     return WORLD.guests[i]
 
 
@@ -121,7 +122,7 @@ def modules():
 
 def module(name):
     if name not in WORLD.modules:
-        raise ValueError("no boot module %s" % name)
+        raise ValueError(f"no boot module {name}")
     return memoryview(WORLD.modules[name])
 
 
@@ -363,3 +364,7 @@ def poweroff():
 def notice(text):
     WORLD.notices.append(text)
     return True
+
+
+def alarm(milliseconds):
+    WORLD.alarms.append(milliseconds)

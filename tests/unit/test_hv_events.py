@@ -143,6 +143,7 @@ def test_restarts_are_counted_and_delayed_without_sleeping(world, boot):
         fake_hv.end(0, "crash")
         world.notify(None)
         assert fake_hv.guest_info(0)["state"] == "crashed"  # not yet
+        assert 990 <= world.alarms[-1] <= 1000
         world.now += fake_hv.tsc_hz()
         world.notify(None)
         assert fake_hv.guest_info(0)["state"] == "running"
@@ -241,3 +242,53 @@ def test_messages_that_nobody_handles(world, boot, kind, answer):
     world.events.append(("message", 0, 0, kind, ()))
     world.notify(None)
     assert world.calls == [answer]
+
+
+def test_a_shell_is_announced_once_when_its_console_rests(world, boot):
+    boot(partition({"image": "linux"}), linux=images.bzimage(preferred=2 << 20))
+    console = world.guests[0]
+
+    def later():
+        world.now += fake_hv.tsc_hz()
+        world.notify(None)
+
+    console.console = b"booting # "
+    later()
+    console.console += b"more\r\n"
+    later()
+    later()
+    assert world.notices == []
+    console.console += b"/ # \x1b[6n"
+    later()
+    assert world.notices == []  # it may go on
+    later()
+    later()
+    assert world.notices == ["[g0] shell ready: g0.console.attach()"]
+
+
+def test_nobody_watches_what_ended(world, boot):
+    boot(partition({"image": "linux"}), linux=images.bzimage(preferred=2 << 20))
+    fake_hv.end(0, "poweroff")
+    world.guests[0].console = b"# "
+    for _ in range(3):
+        world.now += fake_hv.tsc_hz()
+        world.notify(None)
+    from hv import timers
+
+    assert timers._due == {}
+    assert world.notices == ["[g0] off: power-off"]
+
+
+def test_notice_while_waiting_does_not_nest(world, boot, monkeypatch):
+    """The core may call between two bytecodes of the pump itself."""
+    names = boot(partition({}))
+    real = fake_hv.event
+
+    def event():
+        world.notify(None)
+        return real()
+
+    monkeypatch.setattr(fake_hv, "event", event)
+    fake_hv.end(0, "poweroff")
+    assert names["g0"].wait("off", timeout=1) == "off"
+    assert world.notices == ["[g0] off: power-off"]

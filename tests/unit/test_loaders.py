@@ -181,8 +181,9 @@ def test_multiboot2(boot):
 
 
 def test_pvh(boot):
-    g = boot(images.elf64(notes=images.pvh_note(0x100010), vaddr=0xFFFFFFFF81000000,
-                          entry=0xFFFFFFFF81000000), cmdline="p", initrd="rd", files={"rd": b"R" * 9})
+    image = images.elf64(notes=images.pvh_note(0x100010), vaddr=0xFFFFFFFF81000000,
+                         entry=0xFFFFFFFF81000000)
+    g = boot(image, cmdline="p", initrd="rd", files={"rd": b"R" * 9})
     v = g.vcpus[0]
     assert (v.rip, v.efer, v.cr0 & 0x80000001) == (0x100010, 0, 1)
     fields = struct.unpack("<4I4Q2I", g.memory[v.rbx : v.rbx + 56])

@@ -13,8 +13,8 @@ from .sizes import parse_size, size_text
 from .table import RULES, Finding
 
 __all__ = [
-    "KINDS", "MONITOR", "RULES", "Finding", "ImageError", "assign", "check", "check_compiled", "check_image", "compile_",
-    "detect", "fit", "inspect", "needs", "parse_size", "size_text",
+    "KINDS", "MONITOR", "RULES", "Finding", "ImageError", "assign", "check", "check_compiled",
+    "check_image", "compile_", "detect", "fit", "inspect", "needs", "parse_size", "size_text",
 ]
 
 

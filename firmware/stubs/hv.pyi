@@ -1,0 +1,181 @@
+"""Vipervisor from its own prompt (docs/python.md)."""
+
+from collections.abc import Iterable
+from typing import Any, Literal, overload
+
+ABI: int
+
+State = Literal["new", "running", "paused", "off", "crashed"]
+
+class Segment:
+    selector: int
+    base: int
+    limit: int
+    attributes: int
+    def __init__(self, selector: int, base: int, limit: int, attributes: int) -> None: ...
+
+class VCpu:
+    """One vCPU; registers can be read and set while the guest does not run."""
+
+    index: int
+    rax: int
+    rcx: int
+    rdx: int
+    rbx: int
+    rsp: int
+    rbp: int
+    rsi: int
+    rdi: int
+    r8: int
+    r9: int
+    r10: int
+    r11: int
+    r12: int
+    r13: int
+    r14: int
+    r15: int
+    rip: int
+    rflags: int
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+    efer: int
+    dr6: int
+    dr7: int
+    gdt_base: int
+    gdt_limit: int
+    idt_base: int
+    idt_limit: int
+    star: int
+    lstar: int
+    cstar: int
+    fmask: int
+    kernel_gs_base: int
+    sysenter_cs: int
+    sysenter_esp: int
+    sysenter_eip: int
+    pat: int
+    shadow: int
+    activity: int
+    es: Segment
+    cs: Segment
+    ss: Segment
+    ds: Segment
+    fs: Segment
+    gs: Segment
+    ldtr: Segment
+    tr: Segment
+    @overload
+    def get(self, name: Literal["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"]) -> Segment: ...
+    @overload
+    def get(self, name: str) -> int: ...
+    def set(self, name: str, value: int | Segment) -> None: ...
+    def set_segment(
+        self, name: str, selector: int, base: int, limit: int, attributes: int
+    ) -> None: ...
+
+class Words:
+    def __getitem__(self, gpa: int) -> int: ...
+    def __setitem__(self, gpa: int, value: int) -> None: ...
+
+class Memory:
+    """Guest-physical memory."""
+
+    size: int
+    u8: Words
+    u16: Words
+    u32: Words
+    u64: Words
+    @overload
+    def __getitem__(self, key: slice) -> bytes: ...
+    @overload
+    def __getitem__(self, key: int) -> int: ...
+    @overload
+    def __setitem__(self, key: slice, value: bytes | bytearray | memoryview) -> None: ...
+    @overload
+    def __setitem__(self, key: int, value: int) -> None: ...
+    def find(self, what: bytes, start: int = 0, end: int | None = None) -> int | None: ...
+    def dump(self, gpa: int, size: int = 128) -> None: ...
+
+class Console:
+    def read(self, limit: int = 1024) -> str: ...
+    def write(self, what: str | bytes) -> int: ...
+    def tail(self, size: int = 2000) -> str: ...
+    def expect(self, pattern: str, timeout: float | None = 10) -> str: ...
+    def attach(self) -> None: ...
+
+class Crash:
+    record: dict[str, Any]
+    why: str
+    kind: str
+    def get(self, name: str) -> int: ...
+    def json(self) -> dict[str, Any]: ...
+    def __getattr__(self, name: str) -> Any: ...
+
+class Paused:
+    def __enter__(self) -> Guest: ...
+    def __exit__(self, *error: object) -> None: ...
+
+class Guest:
+    name: str
+    id: int
+    memory: Memory
+    memory_size: int
+    vcpus: list[VCpu]
+    console: Console
+    image: Any
+    policies: dict[str, dict[str, Any]]
+    def __init__(
+        self, name: str, cpus: int | Iterable[int] = 1, memory: str | int = "256M"
+    ) -> None: ...
+    def load(
+        self,
+        image: str,
+        initrd: str | Iterable[str] = (),
+        cmdline: str = "",
+        kind: str | None = None,
+        modules: str | Iterable[str] = (),
+    ) -> Guest: ...
+    def start(self) -> Guest: ...
+    def pause(self) -> Guest: ...
+    def resume(self) -> Guest: ...
+    def paused(self) -> Paused: ...
+    def reset(self) -> Guest: ...
+    def stop(self) -> Guest: ...
+    def destroy(self) -> None: ...
+    def exists(self) -> bool: ...
+    def wait(self, *names: str, timeout: float | None = None) -> State: ...
+    @property
+    def info(self) -> dict[str, Any]: ...
+    @property
+    def kind(self) -> str | None: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def exits(self) -> dict[str, int]: ...
+    @property
+    def crash(self) -> Crash | None: ...
+
+class Machine:
+    @property
+    def cpus(self) -> tuple[tuple[int, int, str, int], ...]: ...
+    @property
+    def memory(self) -> dict[str, Any]: ...
+    @property
+    def backend(self) -> str | None: ...
+    @property
+    def emulator(self) -> str: ...
+    @property
+    def missing(self) -> tuple[str, ...]: ...
+    @property
+    def features(self) -> dict[str, bool | int]: ...
+    @property
+    def modules(self) -> tuple[tuple[str, str, int], ...]: ...
+    @property
+    def tsc_hz(self) -> int: ...
+
+machine: Machine
+
+def guests() -> list[Guest]: ...
+def guest(name: str) -> Guest: ...
