@@ -39,24 +39,20 @@ enum {
     ROTATE_SPECIFIC_EOI = 7,
 };
 
-// The input of highest priority among bits, NONE when there is none.
-static unsigned highest(const struct pic_chip *c, unsigned bits) {
-    if (bits == 0) {
-        return NONE;
-    }
-    unsigned top = (c->lowest + 1u) & 7;
-    unsigned turned = (bits | bits << 8) >> top;
-    return ((unsigned)__builtin_ctz(turned) + top) & 7;
+// Inputs in order of priority: bit 0 is the one that goes first.
+static unsigned by_rank(const struct pic_chip *c, unsigned inputs) {
+    unsigned first = (c->lowest + 1u) & 7;
+    return (inputs | inputs << 8) >> first & 0xFF;
 }
 
-// How many inputs come before this one; NONE is behind all.
-static unsigned rank(const struct pic_chip *c, unsigned input) {
-    return input == NONE ? NONE : (input - c->lowest - 1u) & 7;
+// The input of highest priority, NONE when there is none.
+static unsigned highest(const struct pic_chip *c, unsigned inputs) {
+    return inputs == 0 ? NONE : ((unsigned)__builtin_ctz(by_rank(c, inputs)) + c->lowest + 1) & 7;
 }
 
 // The input that the chip requests service for now, NONE when its INT is low.
 static unsigned request(const struct pic_chip *c, bool master) {
-    unsigned wanted = c->irr & ~c->imr & 0xFFu;
+    unsigned wanted = c->irr & ~(unsigned)c->imr;
     if (wanted == 0) {
         return NONE;
     }
@@ -67,8 +63,9 @@ static unsigned request(const struct pic_chip *c, bool master) {
     if (c->fully_nested && master) {
         serving &= ~(1u << PIC_CASCADE); // the slave knows its own priorities
     }
-    unsigned input = highest(c, wanted);
-    return rank(c, input) < rank(c, highest(c, serving)) ? input : NONE;
+    unsigned rank = (unsigned)__builtin_ctz(by_rank(c, wanted));
+    unsigned not_below = (2u << rank) - 1; // the ranks that hold it up, its own included
+    return by_rank(c, serving) & not_below ? NONE : (rank + c->lowest + 1) & 7;
 }
 
 static void refresh(struct pic *p) {

@@ -82,22 +82,21 @@ static uint32_t from_bcd(uint32_t value) {
 
 // What the counting element holds.
 static uint16_t counter(struct pit_channel *c, uint64_t now) {
-    uint32_t full = c->bcd ? BCD_FULL : BINARY_FULL, value;
+    uint32_t value;
     settle(c, now);
     if (!c->loaded || (by_trigger(c) && !c->triggered)) {
-        value = c->count % full;
+        value = c->count;
     } else if (c->mode == 2) {
         value = c->count - position(c, now);
     } else if (c->mode == 3) {
         uint32_t at = position(c, now), half = high_half(c->count);
         value = (c->count & ~1u) - 2 * (at < half ? at : at - half);
-    } else {
+    } else { // it wraps and goes on
         int64_t e = elapsed(c, now);
-        uint64_t gone = e <= 0 ? 0 : (uint64_t)e % full; // it wraps and goes on
-        value = (uint32_t)(c->count + full - gone);
+        uint64_t gone = e <= 0 ? 0 : (uint64_t)e;
+        value = c->count + (c->bcd ? BCD_FULL - (uint32_t)(gone % BCD_FULL) : -(uint32_t)gone);
     }
-    value %= full;
-    return c->bcd ? to_bcd(value) : (uint16_t)value;
+    return c->bcd ? to_bcd(value % BCD_FULL) : (uint16_t)value;
 }
 
 static bool out(struct pit_channel *c, uint64_t now) {
