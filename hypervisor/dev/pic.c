@@ -86,8 +86,6 @@ void pic_init(struct pic *p) {
     }
     p->chip[MASTER].vector = BIOS_VECTOR_MASTER;
     p->chip[SLAVE].vector = BIOS_VECTOR_SLAVE;
-    p->chip[MASTER].icw3 = 1 << PIC_CASCADE;
-    p->chip[SLAVE].icw3 = PIC_CASCADE;
 }
 
 void pic_set_line(struct pic *p, uint8_t irq, bool level) {
@@ -227,8 +225,7 @@ static void write_data(struct pic_chip *c, uint8_t value) {
             c->vector = value & ICW2_VECTOR;
             c->icw = c->single ? (c->icw4_comes ? 4 : 0) : 3;
             break;
-        case 3:
-            c->icw3 = value;
+        case 3: // who hangs where is soldered on a PC
             c->icw = c->icw4_comes ? 4 : 0;
             break;
         case 4:

@@ -187,7 +187,8 @@ void pit_init(struct pit *p, uint64_t tsc_hz) {
     }
 }
 
-static uint8_t read_system_b(struct pit *p, uint64_t now) {
+static uint8_t read_system_b(struct pit *p, uint64_t tsc) {
+    uint64_t now = ticks_at(p, tsc);
     uint8_t value = p->port61;
     if (now / REFRESH_TICKS & 1) {
         value |= PORT61_REFRESH;
@@ -198,12 +199,19 @@ static uint8_t read_system_b(struct pit *p, uint64_t now) {
     return value;
 }
 
-static uint8_t read_channel(struct pit_channel *c, uint64_t now) {
+uint8_t pit_read(struct pit *p, uint64_t tsc, uint16_t port) {
+    struct pit_channel *c = &p->channel[port & 3];
+    if (port == PIT_SYSTEM_B) {
+        return read_system_b(p, tsc);
+    }
+    if (port == PIT_CONTROL) {
+        return 0xFF; // write only
+    }
     if (c->status_latched) {
         c->status_latched = false;
         return c->status;
     }
-    uint16_t value = c->latched ? c->latch : counter(c, now);
+    uint16_t value = c->latched ? c->latch : counter(c, ticks_at(p, tsc));
     bool high = c->access == ACCESS_HIGH || c->read_high;
     if (c->access == ACCESS_BOTH) {
         c->read_high = !c->read_high;
@@ -212,14 +220,6 @@ static uint8_t read_channel(struct pit_channel *c, uint64_t now) {
         c->latched = false; // all of it was read
     }
     return (uint8_t)(high ? value >> 8 : value);
-}
-
-uint8_t pit_read(struct pit *p, uint64_t tsc, uint16_t port) {
-    if (port == PIT_CONTROL) {
-        return 0xFF; // write only
-    }
-    uint64_t now = ticks_at(p, tsc);
-    return port == PIT_SYSTEM_B ? read_system_b(p, now) : read_channel(&p->channel[port & 3], now);
 }
 
 static void latch_count(struct pit_channel *c, uint64_t now) {
