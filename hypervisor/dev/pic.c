@@ -39,24 +39,20 @@ enum {
     ROTATE_SPECIFIC_EOI = 7,
 };
 
-// The input of highest priority among bits, NONE when there is none.
-static unsigned highest(const struct pic_chip *c, unsigned bits) {
-    if (bits == 0) {
-        return NONE;
-    }
-    unsigned top = (c->lowest + 1u) & 7;
-    unsigned turned = (bits | bits << 8) >> top;
-    return ((unsigned)__builtin_ctz(turned) + top) & 7;
+// Inputs in order of priority: bit 0 is the one that goes first.
+static unsigned by_rank(const struct pic_chip *c, unsigned inputs) {
+    unsigned first = (c->lowest + 1u) & 7;
+    return (inputs | inputs << 8) >> first & 0xFF;
 }
 
-// How many inputs come before this one; NONE is behind all.
-static unsigned rank(const struct pic_chip *c, unsigned input) {
-    return input == NONE ? NONE : (input - c->lowest - 1u) & 7;
+// The input of highest priority, NONE when there is none.
+static unsigned highest(const struct pic_chip *c, unsigned inputs) {
+    return inputs == 0 ? NONE : ((unsigned)__builtin_ctz(by_rank(c, inputs)) + c->lowest + 1) & 7;
 }
 
 // The input that the chip requests service for now, NONE when its INT is low.
 static unsigned request(const struct pic_chip *c, bool master) {
-    unsigned wanted = c->irr & ~c->imr & 0xFFu;
+    unsigned wanted = c->irr & ~(unsigned)c->imr;
     if (wanted == 0) {
         return NONE;
     }
@@ -67,8 +63,9 @@ static unsigned request(const struct pic_chip *c, bool master) {
     if (c->fully_nested && master) {
         serving &= ~(1u << PIC_CASCADE); // the slave knows its own priorities
     }
-    unsigned input = highest(c, wanted);
-    return rank(c, input) < rank(c, highest(c, serving)) ? input : NONE;
+    unsigned rank = (unsigned)__builtin_ctz(by_rank(c, wanted));
+    unsigned not_below = (2u << rank) - 1; // the ranks that hold it up, its own included
+    return by_rank(c, serving) & not_below ? NONE : (rank + c->lowest + 1) & 7;
 }
 
 static void refresh(struct pic *p) {
@@ -89,8 +86,6 @@ void pic_init(struct pic *p) {
     }
     p->chip[MASTER].vector = BIOS_VECTOR_MASTER;
     p->chip[SLAVE].vector = BIOS_VECTOR_SLAVE;
-    p->chip[MASTER].icw3 = 1 << PIC_CASCADE;
-    p->chip[SLAVE].icw3 = PIC_CASCADE;
 }
 
 void pic_set_line(struct pic *p, uint8_t irq, bool level) {
@@ -230,8 +225,7 @@ static void write_data(struct pic_chip *c, uint8_t value) {
             c->vector = value & ICW2_VECTOR;
             c->icw = c->single ? (c->icw4_comes ? 4 : 0) : 3;
             break;
-        case 3:
-            c->icw3 = value;
+        case 3: // who hangs where is soldered on a PC
             c->icw = c->icw4_comes ? 4 : 0;
             break;
         case 4:

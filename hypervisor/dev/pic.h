@@ -19,12 +19,11 @@ enum {
 
 struct pic_chip {
     uint8_t irr, isr, imr;
-    uint8_t lines;  // level of each input
-    uint8_t elcr;   // 1: level triggered
-    uint8_t vector; // ICW2
-    uint8_t lowest; // input with the lowest priority
-    uint8_t icw;    // the ICW that the next data write is; 0: initialised
-    uint8_t icw3;
+    uint8_t lines;                     // level of each input
+    uint8_t elcr;                      // 1: level triggered
+    uint8_t vector;                    // ICW2
+    uint8_t lowest;                    // input with the lowest priority
+    uint8_t icw;                       // the ICW that the next data write is; 0: initialised
     bool single, icw4_comes;           // ICW1
     bool auto_eoi, fully_nested;       // ICW4: AEOI, SFNM
     bool rotate_auto;                  // rotate in automatic EOI mode

@@ -82,22 +82,21 @@ static uint32_t from_bcd(uint32_t value) {
 
 // What the counting element holds.
 static uint16_t counter(struct pit_channel *c, uint64_t now) {
-    uint32_t full = c->bcd ? BCD_FULL : BINARY_FULL, value;
+    uint32_t value;
     settle(c, now);
     if (!c->loaded || (by_trigger(c) && !c->triggered)) {
-        value = c->count % full;
+        value = c->count;
     } else if (c->mode == 2) {
         value = c->count - position(c, now);
     } else if (c->mode == 3) {
         uint32_t at = position(c, now), half = high_half(c->count);
         value = (c->count & ~1u) - 2 * (at < half ? at : at - half);
-    } else {
+    } else { // it wraps and goes on
         int64_t e = elapsed(c, now);
-        uint64_t gone = e <= 0 ? 0 : (uint64_t)e % full; // it wraps and goes on
-        value = (uint32_t)(c->count + full - gone);
+        uint64_t gone = e <= 0 ? 0 : (uint64_t)e;
+        value = c->count + (c->bcd ? BCD_FULL - (uint32_t)(gone % BCD_FULL) : -(uint32_t)gone);
     }
-    value %= full;
-    return c->bcd ? to_bcd(value) : (uint16_t)value;
+    return c->bcd ? to_bcd(value % BCD_FULL) : (uint16_t)value;
 }
 
 static bool out(struct pit_channel *c, uint64_t now) {
@@ -188,7 +187,8 @@ void pit_init(struct pit *p, uint64_t tsc_hz) {
     }
 }
 
-static uint8_t read_system_b(struct pit *p, uint64_t now) {
+static uint8_t read_system_b(struct pit *p, uint64_t tsc) {
+    uint64_t now = ticks_at(p, tsc);
     uint8_t value = p->port61;
     if (now / REFRESH_TICKS & 1) {
         value |= PORT61_REFRESH;
@@ -199,12 +199,19 @@ static uint8_t read_system_b(struct pit *p, uint64_t now) {
     return value;
 }
 
-static uint8_t read_channel(struct pit_channel *c, uint64_t now) {
+uint8_t pit_read(struct pit *p, uint64_t tsc, uint16_t port) {
+    struct pit_channel *c = &p->channel[port & 3];
+    if (port == PIT_SYSTEM_B) {
+        return read_system_b(p, tsc);
+    }
+    if (port == PIT_CONTROL) {
+        return 0xFF; // write only
+    }
     if (c->status_latched) {
         c->status_latched = false;
         return c->status;
     }
-    uint16_t value = c->latched ? c->latch : counter(c, now);
+    uint16_t value = c->latched ? c->latch : counter(c, ticks_at(p, tsc));
     bool high = c->access == ACCESS_HIGH || c->read_high;
     if (c->access == ACCESS_BOTH) {
         c->read_high = !c->read_high;
@@ -213,14 +220,6 @@ static uint8_t read_channel(struct pit_channel *c, uint64_t now) {
         c->latched = false; // all of it was read
     }
     return (uint8_t)(high ? value >> 8 : value);
-}
-
-uint8_t pit_read(struct pit *p, uint64_t tsc, uint16_t port) {
-    if (port == PIT_CONTROL) {
-        return 0xFF; // write only
-    }
-    uint64_t now = ticks_at(p, tsc);
-    return port == PIT_SYSTEM_B ? read_system_b(p, now) : read_channel(&p->channel[port & 3], now);
 }
 
 static void latch_count(struct pit_channel *c, uint64_t now) {

@@ -19,7 +19,6 @@ enum {
     PCI_ADDRESS = 0xCF8,
     RESET_CONTROL = 0xCF9,
     RESET_CONTROL_CPU = 1 << 2,
-    RESET_CONTROL_BITS = 0x0E,
     PCI_DATA = 0xCFC,
     PCI_DATA_LAST = 0xCFF,
     PM1_LAST = PM1_CONTROL + 3,
@@ -51,13 +50,11 @@ static void set_deadline(struct platform *p, uint64_t tsc) {
 }
 
 static void take_uart_line(struct platform *p) {
-    if (p->uart.changed) {
-        if (p->uart.fell) {
-            platform_line(p, IRQ_COM1, false);
-        }
-        platform_line(p, IRQ_COM1, p->uart.line);
-        p->uart.fell = p->uart.changed = false;
+    if (p->uart.fell) {
+        platform_line(p, IRQ_COM1, false);
     }
+    platform_line(p, IRQ_COM1, p->uart.line);
+    p->uart.fell = p->uart.changed = false;
 }
 
 static void pulse_timer(struct platform *p) {
@@ -69,10 +66,10 @@ static void pulse_timer(struct platform *p) {
 // would vanish: it is kept for the acknowledge cycle, a few of them at most. While
 // the guest masks the timer it wants none of them.
 static void update_timer(struct platform *p, uint64_t tsc) {
-    uint64_t edges = pit_update(&p->pit, tsc);
-    if (edges == 0) {
+    if (tsc < pit_next(&p->pit)) {
         return;
     }
+    uint64_t edges = pit_update(&p->pit, tsc);
     if (!pic_latched(&p->pic, IRQ_TIMER)) {
         pulse_timer(p);
         edges--;
@@ -96,174 +93,220 @@ void platform_init(struct platform *p, uint64_t tsc_hz, uint64_t unix_seconds, u
     set_deadline(p, 0);
 }
 
-static bool read_byte(struct platform *p, struct console *c, uint64_t tsc, uint16_t port, uint8_t *value) {
-    switch (port) {
-        case PIC_MASTER_COMMAND:
-        case PIC_MASTER_DATA:
-        case PIC_SLAVE_COMMAND:
-        case PIC_SLAVE_DATA:
-        case PIC_ELCR_MASTER:
-        case PIC_ELCR_SLAVE:
-            update_timer(p, tsc); // IRR shows what is due
-            *value = pic_read(&p->pic, port);
-            return true;
-        case PIT_CHANNEL_0 ... PIT_CONTROL:
-        case PIT_SYSTEM_B:
-            *value = pit_read(&p->pit, tsc, port);
-            return true;
-        case KBC_DATA:
-        case KBC_COMMAND:
-            *value = kbc_read(&p->kbc, port);
-            platform_line(p, IRQ_KEYBOARD, p->kbc.line);
-            return true;
-        case RTC_INDEX:
-        case RTC_DATA:
-            *value = rtc_read(&p->rtc, tsc, port);
-            platform_line(p, IRQ_RTC, p->rtc.line);
-            set_deadline(p, tsc);
-            return true;
-        case POST:
-            *value = p->post_code;
-            return true;
-        case SYSTEM_A:
-            *value = p->port92;
-            return true;
-        case DEBUG:
-            *value = DEBUG_PRESENT;
-            return true;
-        case COM1 ... COM1_LAST:
-            *value = uart_read(&p->uart, c, (uint8_t)(port - COM1));
-            take_uart_line(p);
-            return true;
-        case RESET_CONTROL:
-            *value = p->reset_control;
-            return true;
-        case PM_TIMER ... PM_TIMER_LAST:
-            *value = (uint8_t)(pmtimer_value(&p->pmtimer, tsc) >> 8 * (port - PM_TIMER));
-            return true;
-        case PCI_ADDRESS:
-        case PCI_ADDRESS + 2:
-        case PCI_ADDRESS + 3:
-        case PCI_DATA ... PCI_DATA_LAST: // no function answers
-            *value = ONES;
-            return true;
-        default:
-            return false;
+// A device's side of one access of a byte: platform_io's own arguments, so that the
+// way there is a jump.
+typedef bool port_handler(struct platform *p, struct console *c, uint64_t tsc, uint16_t port, uint8_t size,
+    bool write, uint32_t *value, enum platform_action *action);
+// (Kept out of line: platform_io itself then saves no register.)
+#define PORT_HANDLER(name)                                                                                   \
+    __attribute__((noinline)) static bool name(struct platform *p, struct console *c, uint64_t tsc,          \
+        uint16_t port, uint8_t size, bool write, uint32_t *value, enum platform_action *action)
+// What a handler has no use for.
+#define UNUSED(x) (void)(x)
+
+PORT_HANDLER(nobody) {
+    UNUSED(p), UNUSED(c), UNUSED(tsc), UNUSED(port), UNUSED(size), UNUSED(action);
+    if (!write) {
+        *value = ONES;
     }
+    return false;
 }
 
-static bool write_byte(struct platform *p, struct console *c, uint64_t tsc, uint16_t port, uint8_t value,
-    enum platform_action *action) {
-    switch (port) {
-        case PIC_MASTER_COMMAND:
-        case PIC_MASTER_DATA:
-        case PIC_SLAVE_COMMAND:
-        case PIC_SLAVE_DATA:
-        case PIC_ELCR_MASTER:
-        case PIC_ELCR_SLAVE:
-            pic_write(&p->pic, port, value);
-            return true;
-        case PIT_CHANNEL_0 ... PIT_CONTROL:
-        case PIT_SYSTEM_B:
-            update_timer(p, tsc);
-            if (pit_write(&p->pit, tsc, port, value)) {
-                platform_line(p, IRQ_TIMER, p->pit.out0);
-            }
-            set_deadline(p, tsc);
-            return true;
-        case KBC_DATA:
-        case KBC_COMMAND:
-            if (kbc_write(&p->kbc, port, value)) {
-                *action = PLATFORM_RESET;
-            }
-            platform_line(p, IRQ_KEYBOARD, p->kbc.line);
-            return true;
-        case RTC_INDEX:
-        case RTC_DATA:
-            rtc_write(&p->rtc, tsc, port, value);
-            platform_line(p, IRQ_RTC, p->rtc.line);
-            set_deadline(p, tsc);
-            return true;
-        case POST:
-            p->post_code = value;
-            return true;
-        case SYSTEM_A:
-            if ((value & SYSTEM_A_RESET) && !(p->port92 & SYSTEM_A_RESET)) {
-                *action = PLATFORM_RESET;
-            }
-            p->port92 = value;
-            return true;
-        case DEBUG:
-            if (!console_put(c, value)) {
-                *action = PLATFORM_STALL;
-            }
-            return true;
-        case COM1 ... COM1_LAST:
-            if (!uart_write(&p->uart, c, (uint8_t)(port - COM1), value)) {
-                *action = PLATFORM_STALL;
-            }
-            take_uart_line(p);
-            return true;
-        case RESET_CONTROL:
-            if ((value & RESET_CONTROL_CPU) && !(p->reset_control & RESET_CONTROL_CPU)) {
-                *action = PLATFORM_RESET;
-            }
-            p->reset_control = value & RESET_CONTROL_BITS;
-            return true;
-        case PM_TIMER ... PM_TIMER_LAST: // read only
-        case PCI_ADDRESS:
-        case PCI_ADDRESS + 2:
-        case PCI_ADDRESS + 3:
-        case PCI_DATA ... PCI_DATA_LAST:
-            return true;
-        default:
-            return false;
+PORT_HANDLER(pic_port) {
+    UNUSED(c), UNUSED(size), UNUSED(action);
+    if (write) {
+        pic_write(&p->pic, port, (uint8_t)*value);
+    } else {
+        update_timer(p, tsc); // IRR shows what is due
+        *value = pic_read(&p->pic, port);
     }
+    return true;
+}
+
+PORT_HANDLER(pit_write_port) {
+    UNUSED(c), UNUSED(size), UNUSED(write), UNUSED(action);
+    update_timer(p, tsc);
+    if (pit_write(&p->pit, tsc, port, (uint8_t)*value)) {
+        platform_line(p, IRQ_TIMER, p->pit.out0);
+        set_deadline(p, tsc);
+    }
+    return true;
+}
+
+PORT_HANDLER(pit_port) {
+    if (write) {
+        return pit_write_port(p, c, tsc, port, size, write, value, action);
+    }
+    *value = pit_read(&p->pit, tsc, port);
+    return true;
+}
+
+PORT_HANDLER(kbc_port) {
+    UNUSED(c), UNUSED(tsc), UNUSED(size);
+    if (!write) {
+        *value = kbc_read(&p->kbc, port);
+    } else if (kbc_write(&p->kbc, port, (uint8_t)*value)) {
+        *action = PLATFORM_RESET;
+    }
+    platform_line(p, IRQ_KEYBOARD, p->kbc.line);
+    return true;
+}
+
+PORT_HANDLER(rtc_port) {
+    UNUSED(c), UNUSED(size), UNUSED(action);
+    if (write) {
+        rtc_write(&p->rtc, tsc, port, (uint8_t)*value);
+    } else {
+        *value = rtc_read(&p->rtc, tsc, port);
+    }
+    platform_line(p, IRQ_RTC, p->rtc.line);
+    set_deadline(p, tsc);
+    return true;
+}
+
+PORT_HANDLER(uart_port) {
+    UNUSED(size);
+    uint8_t reg = (uint8_t)(port - COM1);
+    if (!write) {
+        *value = uart_read(&p->uart, c, reg);
+    } else if (!uart_write(&p->uart, c, reg, (uint8_t)*value)) {
+        *action = PLATFORM_STALL;
+        look_soon(p, tsc);
+    }
+    if (p->uart.changed) {
+        take_uart_line(p);
+    }
+    if (p->uart.stalled) {
+        look_soon(p, tsc);
+    }
+    return true;
+}
+
+PORT_HANDLER(debug_port) {
+    UNUSED(port), UNUSED(size);
+    if (!write) {
+        *value = DEBUG_PRESENT;
+    } else if (!console_put(c, (uint8_t)*value)) {
+        *action = PLATFORM_STALL;
+        look_soon(p, tsc);
+    }
+    return true;
+}
+
+PORT_HANDLER(post_port) {
+    UNUSED(c), UNUSED(tsc), UNUSED(port), UNUSED(size), UNUSED(action);
+    if (write) {
+        p->post_code = (uint8_t)*value;
+    } else {
+        *value = p->post_code;
+    }
+    return true;
+}
+
+// Ports 0x92 and 0xCF9: a bit that rises resets the CPU.
+PORT_HANDLER(reset_port) {
+    UNUSED(c), UNUSED(tsc), UNUSED(size);
+    uint8_t *reg = port == SYSTEM_A ? &p->port92 : &p->reset_control;
+    uint32_t trigger = port == SYSTEM_A ? SYSTEM_A_RESET : RESET_CONTROL_CPU;
+    if (!write) {
+        *value = *reg;
+        return true;
+    }
+    if (*value & ~(uint32_t)*reg & trigger) {
+        *action = PLATFORM_RESET;
+    }
+    *reg = (uint8_t)*value;
+    return true;
+}
+
+PORT_HANDLER(exit_port) {
+    if (!write) {
+        return nobody(p, c, tsc, port, size, write, value, action);
+    }
+    p->exit_status = *value;
+    *action = PLATFORM_EXIT;
+    return true;
 }
 
 // PM1 registers are 16 bits wide; a byte is one half of one.
-static bool pm1_access(
-    struct platform *p, uint64_t tsc, uint16_t port, uint8_t size, bool write, uint32_t *value) {
+PORT_HANDLER(pm1_port) {
+    UNUSED(c);
     unsigned shift = port & 1 ? 8 : 0;
-    uint16_t reg = (uint16_t)(port - (port & 1)), mask = (uint16_t)(size == 1 ? 0xFF << shift : 0xFFFF);
-    bool off = false;
-    if (write) {
-        off = pmtimer_write(&p->pmtimer, tsc, reg, (uint16_t)(*value << shift), mask);
-    } else {
+    uint16_t reg = (uint16_t)(port - (port & 1)), mask = (uint16_t)(size == 1 ? ONES << shift : UINT16_MAX);
+    if (!write) {
         *value = (uint32_t)(pmtimer_read(&p->pmtimer, tsc, reg) & mask) >> shift;
+    } else if (pmtimer_write(&p->pmtimer, tsc, reg, (uint16_t)(*value << shift), mask)) {
+        *action = PLATFORM_POWEROFF;
     }
     platform_line(p, IRQ_SCI, p->pmtimer.line);
     set_deadline(p, tsc);
-    return off;
+    return true;
 }
 
-static bool is_pm1(uint16_t port) {
-    return port >= PM1_STATUS && port <= PM1_LAST;
-}
-
-// One byte, by a byte access or as a part of a wider one: a device of 8 bits on a
-// PC sees one cycle a byte.
-static bool access_byte(struct platform *p, struct console *c, uint64_t tsc, uint16_t port, bool write,
-    uint32_t *value, enum platform_action *action) {
-    uint8_t byte = ONES;
-    if (is_pm1(port)) {
-        if (pm1_access(p, tsc, port, 1, write, value)) {
-            *action = PLATFORM_POWEROFF;
-        }
-        return true;
+PORT_HANDLER(pm_timer_port) {
+    UNUSED(c), UNUSED(size), UNUSED(action);
+    if (!write) {
+        *value = pmtimer_value(&p->pmtimer, tsc) >> 8 * (port - PM_TIMER) & ONES;
     }
-    if (write) {
-        return write_byte(p, c, tsc, port, (uint8_t)*value, action);
-    }
-    bool claimed = read_byte(p, c, tsc, port, &byte);
-    *value = byte;
-    return claimed;
+    return true;
 }
 
-static bool access_wide(struct platform *p, struct console *c, uint64_t tsc, uint16_t port, uint8_t size,
-    bool write, uint32_t *value, enum platform_action *action) {
+PORT_HANDLER(pci_port) { // no function answers
+    nobody(p, c, tsc, port, size, write, value, action);
+    return true;
+}
+
+// The ports that PCs have always had, looked up by one load; NULL: nobody.
+static port_handler *const isa_ports[0x100] = {
+    [PIC_MASTER_COMMAND] = pic_port,
+    [PIC_MASTER_DATA] = pic_port,
+    [PIT_CHANNEL_0] = pit_port,
+    [PIT_CHANNEL_0 + 1] = pit_port,
+    [PIT_CHANNEL_2] = pit_port,
+    [PIT_CONTROL] = pit_port,
+    [KBC_DATA] = kbc_port,
+    [PIT_SYSTEM_B] = pit_port,
+    [KBC_COMMAND] = kbc_port,
+    [RTC_INDEX] = rtc_port,
+    [RTC_DATA] = rtc_port,
+    [POST] = post_port,
+    [SYSTEM_A] = reset_port,
+    [PIC_SLAVE_COMMAND] = pic_port,
+    [PIC_SLAVE_DATA] = pic_port,
+    [DEBUG] = debug_port,
+    [EXIT] = exit_port,
+};
+
+static port_handler *handler_of(uint16_t port) {
+    if (port < sizeof isa_ports / sizeof *isa_ports) {
+        return isa_ports[port] ? isa_ports[port] : nobody;
+    }
+    switch (port) {
+        case PIC_ELCR_MASTER:
+        case PIC_ELCR_SLAVE:
+            return pic_port;
+        case PM1_STATUS ... PM1_LAST:
+            return pm1_port;
+        case PM_TIMER ... PM_TIMER_LAST:
+            return pm_timer_port;
+        case RESET_CONTROL:
+            return reset_port;
+        case PCI_ADDRESS:
+        case PCI_ADDRESS + 2 ... PCI_DATA_LAST:
+            return pci_port;
+        default:
+            return nobody;
+    }
+}
+
+// Two or four bytes. What a device takes as a whole goes to it as a whole; an 8-bit
+// device on a PC sees one cycle a byte.
+PORT_HANDLER(wide_port) {
     uint32_t all = 0;
     bool claimed = false;
+    if (port == EXIT) {
+        return exit_port(p, c, tsc, port, size, write, value, action);
+    }
     if (port == PCI_ADDRESS && size == 4) {
         // A configuration mechanism would return what was written: without one
         // Linux needs a few accesses to see that there is no PCI, not a thousand.
@@ -274,24 +317,18 @@ static bool access_wide(struct platform *p, struct console *c, uint64_t tsc, uin
         }
         return true;
     }
-    if (port == PM_TIMER && size == 4 && !write) {
-        *value = pmtimer_value(&p->pmtimer, tsc);
-        return true;
-    }
-    if (is_pm1(port) && size == 2 && port % 2 == 0) {
-        if (pm1_access(p, tsc, port, 2, write, value)) {
-            *action = PLATFORM_POWEROFF;
-        }
-        return true;
+    if (size == 2 && port % 2 == 0 && handler_of(port) == pm1_port) {
+        return pm1_port(p, c, tsc, port, size, write, value, action);
     }
     bool prints = (port <= DEBUG && port + size > DEBUG) || (port <= COM1 && port + size > COM1);
     if (write && prints && console_full(c)) { // before the first byte is out, or it came twice
         *action = PLATFORM_STALL;
+        look_soon(p, tsc);
         return true;
     }
     for (unsigned i = 0; i < size && *action == PLATFORM_GO_ON; i++) {
-        uint32_t byte = *value >> 8 * i & 0xFF;
-        claimed |= access_byte(p, c, tsc, (uint16_t)(port + i), write, &byte, action);
+        uint32_t byte = *value >> 8 * i & ONES;
+        claimed |= platform_io(p, c, tsc, (uint16_t)(port + i), 1, write, &byte, action);
         all |= byte << 8 * i;
     }
     if (!write) {
@@ -303,20 +340,23 @@ static bool access_wide(struct platform *p, struct console *c, uint64_t tsc, uin
 bool platform_io(struct platform *p, struct console *c, uint64_t tsc, uint16_t port, uint8_t size, bool write,
     uint32_t *value, enum platform_action *action) {
     *action = PLATFORM_GO_ON;
-    if (port == EXIT && write) {
-        p->exit_status = *value;
-        *action = PLATFORM_EXIT;
-        return true;
+    if (size != 1) {
+        if (port == PM_TIMER && size == 4 && !write) {
+            *value = pmtimer_value(&p->pmtimer, tsc);
+            return true;
+        }
+        return wide_port(p, c, tsc, port, size, write, value, action);
     }
-    bool claimed = size == 1 ? access_byte(p, c, tsc, port, write, value, action)
-                             : access_wide(p, c, tsc, port, size, write, value, action);
-    if (*action == PLATFORM_STALL || p->uart.stalled) {
-        look_soon(p, tsc);
+    if (port >= COM1 && port <= COM1_LAST) {
+        return uart_port(p, c, tsc, port, size, write, value, action);
     }
-    return claimed;
+    return handler_of(port)(p, c, tsc, port, size, write, value, action);
 }
 
 uint64_t platform_update(struct platform *p, struct console *c, uint64_t tsc) {
+    if (tsc < p->deadline && !console_has_input(c)) {
+        return p->deadline;
+    }
     update_timer(p, tsc);
     if (tsc >= rtc_next(&p->rtc)) {
         rtc_update(&p->rtc, tsc);

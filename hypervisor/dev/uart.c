@@ -160,9 +160,10 @@ static uint8_t read_lsr(struct uart *u, struct console *c) {
 
 uint8_t uart_read(struct uart *u, struct console *c, uint8_t reg) {
     uint8_t value;
+    if (reg == UART_LSR) {
+        return read_lsr(u, c);
+    }
     switch (reg) {
-        case UART_LSR:
-            return read_lsr(u, c);
         case UART_DATA:
             return u->lcr & LCR_DLAB ? u->dll : read_data(u, c);
         case UART_IER:
@@ -231,11 +232,11 @@ static void update_msr(struct uart *u) {
 
 bool uart_write(struct uart *u, struct console *c, uint8_t reg, uint8_t value) {
     uint8_t before;
+    if (reg == UART_DATA && !(u->lcr & LCR_DLAB)) {
+        return write_data(u, c, value);
+    }
     switch (reg) {
         case UART_DATA:
-            if (!(u->lcr & LCR_DLAB)) {
-                return write_data(u, c, value);
-            }
             u->dll = value;
             return true;
         case UART_IER:

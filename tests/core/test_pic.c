@@ -79,6 +79,7 @@ CASE(vector_keeps_its_top_five_bits) {
     pic_write(&p, MD, 0x57);
     pic_write(&p, MD, 0x01);
     edge(3);
+    CHECK(pic_pending(&p));
     EQUAL(pic_ack(&p), 0x53);
 }
 
@@ -217,6 +218,7 @@ CASE(fully_nested_master_lets_the_slave_interrupt_itself) {
     edge(14);
     pic_ack(&p);
     edge(9);
+    CHECK(pic_pending(&p));
     EQUAL(pic_ack(&p), 0x39);
     edge(15);
     CHECK(!pic_pending(&p)); // lower than what the slave serves
@@ -354,9 +356,11 @@ CASE(poll_is_an_acknowledge) {
     EQUAL(pic_read(&p, M), 0);
     edge(3);
     pic_write(&p, M, 0x0C);
+    CHECK(pic_pending(&p));
     EQUAL(pic_read(&p, M), 0x83);
-    EQUAL(isr(M), 0x08);
     CHECK(!pic_pending(&p));
+    EQUAL(pic_read(&p, MD), 0); // the mask again
+    EQUAL(isr(M), 0x08);
     EQUAL(irr(M), 0);
     edge(9);
     pic_write(&p, S, 0x0C);
@@ -428,4 +432,77 @@ CASE(pending_is_never_stale) {
             }
         }
     }
+}
+
+CASE(power_on_has_the_bios_vectors) {
+    pic_init(&p);
+    pic_write(&p, MD, 0x00);
+    pic_write(&p, SD, 0x00);
+    edge(7);
+    edge(1);
+    EQUAL(pic_ack(&p), 0x09);
+    pic_write(&p, M, 0x20);
+    edge(8);
+    EQUAL(pic_ack(&p), 0x70);
+}
+
+CASE(non_specific_eoi_leaves_level_0) {
+    start();
+    edge(0);
+    pic_ack(&p);
+    pic_write(&p, M, 0xC3); // 4 goes first now
+    edge(5);
+    EQUAL(pic_ack(&p), 0x35);
+    pic_write(&p, M, 0x20);
+    EQUAL(isr(M), 0x01);
+}
+
+CASE(specific_eoi_turns_nothing) {
+    start();
+    edge(3);
+    pic_ack(&p);
+    pic_write(&p, M, 0x63);
+    edge(3);
+    edge(4);
+    EQUAL(pic_ack(&p), 0x33);
+}
+
+CASE(set_priority_keeps_the_automatic_rotation) {
+    start_as(0x03);
+    pic_write(&p, M, 0x80);
+    pic_write(&p, M, 0xC7);
+    edge(0);
+    pic_ack(&p);
+    edge(0);
+    edge(1);
+    EQUAL(pic_ack(&p), 0x31);
+}
+
+CASE(icw1_resets_priorities_and_modes) {
+    start();
+    pic_write(&p, M, 0xC3);
+    pic_write(&p, M, 0x6B); // special mask, ISR shown
+    start();
+    edge(1);
+    edge(5);
+    EQUAL(pic_ack(&p), 0x31);
+    EQUAL(pic_read(&p, M), 0x20); // IRR is shown
+    pic_write(&p, MD, 0x02);
+    CHECK(!pic_pending(&p)); // a masked level in service holds up others
+}
+
+CASE(fully_nested_slave_is_an_ordinary_one) {
+    start();
+    pic_write(&p, S, 0x11);
+    pic_write(&p, SD, 0x38);
+    pic_write(&p, SD, 0x02);
+    pic_write(&p, SD, 0x11);
+    edge(10);
+    pic_ack(&p);
+    pic_write(&p, M, 0x62);
+    edge(11);
+    CHECK(!pic_pending(&p));
+    EQUAL(irr(M), 0);
+    pic_write(&p, S, 0x20);
+    EQUAL(pic_ack(&p), 0x3B);
 }

@@ -180,6 +180,12 @@ static void compare_channel_2(unsigned mode, uint64_t seed, unsigned steps) {
         if (!r.counting || ((mode == 1 || mode == 5) && !r.triggered) || r.load) {
             continue;
         }
+        unsigned first = check_random(&seed, 3); // each question may come first
+        if (first == 0) {
+            EQUAL(pit_read(&p, t + 1, P61) >> 5 & 1, r.out);
+        } else if (first == 1) {
+            EQUAL(status(t + 1, 2) >> 6 & 1, r.pending);
+        }
         EQUAL(latched(t + 1, 2), digits(r.bcd, r.ce));
         EQUAL(status(t + 1, 2), r.control | r.out << 7 | r.pending << 6);
         EQUAL(pit_read(&p, t + 1, P61) >> 5 & 1, r.out);
@@ -352,6 +358,41 @@ CASE(latch_holds_until_read) {
     EQUAL(pit_read(&p, 200, C0), (0x8000 - 100) & 0xFF);
     EQUAL(pit_read(&p, 300, C0), (0x8000 - 100) >> 8);
     EQUAL(read_both(401, C0), 0x8000 - 400); // live again
+}
+
+CASE(control_word_starts_afresh) {
+    start();
+    pit_write(&p, 0, C0, 0x11); // low byte, the high one never comes
+    program(0, 0, 2, 0x1234);
+    EQUAL(pit_next(&p), 1 + 0x1234);
+    pit_read(&p, 1, C0);
+    pit_write(&p, 1, CW, 0x00); // half read and latched
+    program(1, 0, 2, 0x4321);
+    EQUAL(read_both(2, C0), 0x4321);
+    pit_write(&p, 3, CW, 0xE2);
+    program(3, 0, 2, 0x4321);
+    EQUAL(read_both(4, C0), 0x4321); // no status in front
+}
+
+CASE(null_count_until_the_next_clock) {
+    start();
+    program(10, 0, 2, 100);
+    EQUAL(status(10, 0), 0xF4);
+    EQUAL(status(11, 0), 0xB4);
+    pit_write(&p, 20, C0, 50);
+    pit_write(&p, 20, C0, 0);
+    EQUAL(status(110, 0) & 0x40, 0x40); // until the period ends
+    EQUAL(status(111, 0) & 0x40, 0);
+}
+
+CASE(power_on) {
+    start();
+    EQUAL(status(5, 0), 0xF6);
+    EQUAL(read_both(5, C0), 0);
+    EQUAL(read_both(5, C2), 0);
+    EQUAL(pit_next(&p), PIT_NEVER);
+    pit_write(&p, 5, P61, 1);
+    EQUAL(read_both(6, C2), 0);
 }
 
 CASE(access_low_or_high_only) {

@@ -42,6 +42,22 @@ CASE(carry_sets_the_status_and_interrupts) {
     CHECK(!p.line);
 }
 
+CASE(registers_are_apart) {
+    pmtimer_init(&p, PMTIMER_HZ);
+    pmtimer_write(&p, 0, PM1_ENABLE, 0xFFFF, ALL);
+    EQUAL(pmtimer_read(&p, 0, PM1_ENABLE), 0x0721);
+    EQUAL(pmtimer_read(&p, 0, PM1_CONTROL), 1);
+    pmtimer_write(&p, CARRY, PM1_STATUS, 0xFFFF, ALL); // sees the carry, then clears it
+    EQUAL(pmtimer_read(&p, CARRY, PM1_STATUS), 0);
+    EQUAL(pmtimer_read(&p, CARRY, PM1_ENABLE), 0x0721);
+    pmtimer_write(&p, CARRY, PM1_ENABLE, 0x0000, 0x00FF);
+    EQUAL(pmtimer_read(&p, CARRY, PM1_ENABLE), 0x0700);
+    pmtimer_write(&p, CARRY, PM1_ENABLE, 0x0000, ALL);
+    pmtimer_write(&p, CARRY, PM1_ENABLE, 0xFFFF, 0x00FF);
+    EQUAL(pmtimer_read(&p, CARRY, PM1_ENABLE), 0x0021);
+    EQUAL(pmtimer_read(&p, CARRY, 0x606), 0);
+}
+
 CASE(sleep_control) {
     pmtimer_init(&p, PMTIMER_HZ);
     EQUAL(pmtimer_read(&p, 0, PM1_CONTROL), 1);
