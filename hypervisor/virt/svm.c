@@ -224,7 +224,7 @@ static int svm_vcpu_init(struct vcpu *v) {
     c->host_save_pa = host_save_pa;
     c->asid_cpu = asid_cpu;
     // The ASID may have been another's.
-    c->attention = SVM_ATTENTION_FLUSH | (asid == ASID_SHARED ? SVM_ATTENTION_SHARED : 0);
+    c->attention = SVM_ATTENTION_FLUSH | SVM_ATTENTION_CHECK | (asid == ASID_SHARED ? SVM_ATTENTION_SHARED : 0);
 
     struct vmcb *b = &c->vmcb;
     set_intercepts(b);

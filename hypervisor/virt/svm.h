@@ -16,7 +16,10 @@ enum {
     SVM_ATTENTION_FLUSH = 1 << 1, // flush, this once
     SVM_ATTENTION_SHARED = 1 << 2, // flush at every entry: the ASID is shared
     SVM_ATTENTION_NMI = 1 << 3, // an NMI waits until no other event is injected
+    SVM_ATTENTION_CHECK = 1 << 4, // registers were set from outside: check them before
 };
+
+#define SVM_RULE_SIZE 128
 
 // vcpu->control points here: the VMCB, and in the page behind it what the back
 // end keeps of its own.
@@ -26,6 +29,10 @@ struct svm_control {
     uint32_t attention; // SVM_ATTENTION_*
     uint32_t asid_cpu; // whose ASID it is
     bool nmi_masked; // between the injection of an NMI and the guest's IRET
+    // As they were before the last entry with SVM_ATTENTION_CHECK: QEMU and Bochs
+    // overwrite the VMCB's save area with the monitor's state when they refuse one.
+    uint64_t checked_rip, checked_rsp, checked_rax;
+    char broken[SVM_RULE_SIZE]; // the rule that the VMCB broke then; "": none
 };
 static_assert(offsetof(struct svm_control, host_save_pa) == 0x1000, "behind the VMCB");
 #define SVM_CONTROL_PAGES 2
@@ -62,9 +69,11 @@ void svm_seg_get(struct vcpu *v, enum vseg seg, struct segment *s);
 int svm_seg_set(struct vcpu *v, enum vseg seg, const struct segment *s);
 struct fetch_state svm_fetch_state(struct vcpu *v);
 int svm_field_get(struct vcpu *v, uint32_t field, uint64_t *value);
+bool svm_pat_valid(uint64_t pat);
 void svm_reset_state(struct vmcb *b);
 
 // svm_explain.c
-void svm_explain(struct vcpu *v, char *buffer, size_t size);
+void svm_check(struct vcpu *v); // before an entry
+void svm_explain(struct vcpu *v, char *buffer, size_t size); // after it was refused
 
 #endif

@@ -216,6 +216,9 @@ void svm_before_entry(struct vcpu *v) {
         c->attention &= ~(uint32_t)SVM_ATTENTION_NMI;
         virt->inject(v, EVENT_VALID | EVENT_NMI << EVENT_TYPE_SHIFT | EXC_NMI, 0);
     }
+    if (c->attention & SVM_ATTENTION_CHECK) {
+        svm_check(v);
+    }
     if (c->attention & SVM_ATTENTION_DEBUG) {
         vcpu_debug_arm(v, b->dr7);
     }
@@ -233,7 +236,13 @@ void svm_after_exit(struct vcpu *v) {
     if (c->attention & SVM_ATTENTION_DEBUG) {
         vcpu_debug_disarm();
     }
-    c->attention &= ~(uint32_t)SVM_ATTENTION_FLUSH;
+    if (c->attention & SVM_ATTENTION_CHECK && (uint32_t)c->vmcb.exitcode == VMEXIT_INVALID) {
+        // Some emulators leave the monitor's own in the VMCB.
+        v->rip = c->checked_rip;
+        v->gpr[GPR_RSP] = c->checked_rsp;
+        v->gpr[GPR_RAX] = c->checked_rax;
+    }
+    c->attention &= ~(uint32_t)(SVM_ATTENTION_FLUSH | SVM_ATTENTION_CHECK);
     c->vmcb.tlb_control = TLB_CONTROL_NONE;
 }
 

@@ -4,6 +4,7 @@
 
 #include "cpu/log.h"
 #include "cpu/memory.h"
+#include "cpu/string.h"
 #include "virt/x86.h"
 
 // Bits 63:20 of EFER and those between that no CPU defines.
@@ -31,17 +32,8 @@ static bool event_illegal(const struct vmcb *b) {
     return type != EVENT_EXTERNAL && type != EVENT_NMI && type != EVENT_SOFTWARE;
 }
 
-static bool pat_reserved(uint64_t pat) {
-    for (int i = 0; i < 8; i++) {
-        uint64_t type = pat >> (8 * i) & 0xFF;
-        if (type > 7 || type == 2 || type == 3) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void svm_explain(struct vcpu *v, char *buffer, size_t size) {
+// Whether a rule is broken; then *buffer names it.
+static bool name_broken(struct vcpu *v, char *buffer, size_t size) {
     const struct vmcb *b = svm_vmcb(v);
     uint64_t limit = UINT64_C(1) << virt_caps.phys_bits;
     bool paged_long = (b->efer & EFER_LME) && (b->cr0 & CR0_PG);
@@ -75,15 +67,33 @@ void svm_explain(struct vcpu *v, char *buffer, size_t size) {
         {!(b->np_enable & NP_ENABLE), "NP_ENABLE", b->np_enable, "this back end needs nested paging"},
         {(b->n_cr3 & (PAGE_SIZE - 1)) || b->n_cr3 >= limit, "N_CR3", b->n_cr3,
             "must be the physical address of a page (15.25.4)"},
-        {pat_reserved(b->g_pat), "G_PAT", b->g_pat, "a reserved memory type (15.25.4)"},
+        {!svm_pat_valid(b->g_pat), "G_PAT", b->g_pat, "a reserved memory type (15.25.4)"},
     };
 
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
         if (rules[i].broken) {
             fmt_snprintf(buffer, size, "%s is 0x%lx: %s", rules[i].field, (unsigned long)rules[i].value,
                 rules[i].text);
-            return;
+            return true;
         }
     }
-    fmt_snprintf(buffer, size, "the VMCB breaks none of the rules of APM volume 2, 15.5.1 that are known here");
+    return false;
+}
+
+void svm_check(struct vcpu *v) {
+    struct svm_control *c = svm_control(v);
+    c->checked_rip = v->rip;
+    c->checked_rsp = v->gpr[GPR_RSP];
+    c->checked_rax = v->gpr[GPR_RAX];
+    c->broken[0] = 0;
+    (void)name_broken(v, c->broken, sizeof(c->broken));
+}
+
+void svm_explain(struct vcpu *v, char *buffer, size_t size) {
+    struct svm_control *c = svm_control(v);
+    if (c->broken[0]) {
+        (void)str_copy(buffer, size, c->broken);
+    } else if (!name_broken(v, buffer, size)) {
+        fmt_snprintf(buffer, size, "the VMCB breaks none of the rules of APM volume 2, 15.5.1 that are known here");
+    }
 }

@@ -20,7 +20,7 @@ static void settle_efer(struct vmcb *b) {
     b->efer = (b->efer & ~EFER_LMA) | (lma ? EFER_LMA : 0) | EFER_SVME;
 }
 
-static bool pat_valid(uint64_t pat) {
+bool svm_pat_valid(uint64_t pat) {
     for (int i = 0; i < 8; i++) {
         uint64_t type = pat >> (8 * i) & 0xFF;
         if (type > 7 || type == 2 || type == 3) { // 7.8.1: reserved
@@ -114,6 +114,7 @@ uint64_t svm_reg_get(struct vcpu *v, enum vreg reg) {
 int svm_reg_set(struct vcpu *v, enum vreg reg, uint64_t value) {
     struct svm_control *c = svm_control(v);
     struct vmcb *b = &c->vmcb;
+    c->attention |= SVM_ATTENTION_CHECK;
     switch (reg) {
         case REG_RFLAGS:
             b->rflags = value | RFLAGS_FIXED;
@@ -201,7 +202,7 @@ int svm_reg_set(struct vcpu *v, enum vreg reg, uint64_t value) {
             b->sysenter_eip = value;
             return 0;
         case REG_PAT:
-            if (!pat_valid(value)) {
+            if (!svm_pat_valid(value)) {
                 return -EINVAL;
             }
             v->pat = value;
@@ -274,6 +275,7 @@ int svm_seg_set(struct vcpu *v, enum vseg seg, const struct segment *s) {
     if (!to) {
         return -EINVAL;
     }
+    svm_control(v)->attention |= SVM_ATTENTION_CHECK;
     uint32_t attributes = s->attributes;
     if (attributes & SEG_ATTR_UNUSABLE) {
         attributes &= ~SEG_ATTR_P;
