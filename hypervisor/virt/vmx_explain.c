@@ -318,7 +318,8 @@ static void check_rest(struct report *r, bool ia32e) {
     uint64_t link = vmx_read(VMCS_LINK_POINTER);
     uint64_t gdt_limit = vmx_read(VMCS_GUEST_GDTR_LIMIT);
     uint64_t idt_limit = vmx_read(VMCS_GUEST_IDTR_LIMIT);
-    uint64_t ss_dpl = vmx_read(VMCS_GUEST_ES_ACCESS_RIGHTS + SEG_SS * VMCS_SEGMENT_STRIDE) >> AR_DPL_SHIFT & AR_DPL_MASK;
+    uint64_t ss_dpl =
+        vmx_read(VMCS_GUEST_ES_ACCESS_RIGHTS + SEG_SS * VMCS_SEGMENT_STRIDE) >> AR_DPL_SHIFT & AR_DPL_MASK;
     const uint64_t shadow = BLOCKING_BY_STI | BLOCKING_BY_MOV_SS;
 
     expect(r, gdt_limit >> 16 == 0, "GUEST_GDTR_LIMIT", gdt_limit, "bits 16 to 31 must be 0 (26.3.1.3)");
