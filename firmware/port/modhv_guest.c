@@ -46,7 +46,8 @@ MP_DEFINE_CONST_FUN_OBJ_2(hv_guest_add_vcpu_obj, hv_guest_add_vcpu);
 static uint32_t packed(mp_obj_t buffer, mp_buffer_info_t *b, size_t size, size_t most) {
     mp_get_buffer_raise(buffer, b, MP_BUFFER_READ);
     if (b->len % size != 0 || b->len / size > most) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("table of %u bytes; at most %u entries of %u are possible"),
+        mp_raise_msg_varg(&mp_type_ValueError,
+            MP_ERROR_TEXT("table of %u bytes; at most %u entries of %u are possible"),
             (unsigned)b->len, (unsigned)most, (unsigned)size);
     }
     return (uint32_t)(b->len / size);

@@ -26,9 +26,10 @@ enum {
     PIC1_COMMAND = 0x20, PIC1_DATA = 0x21, PIC2_COMMAND = 0xA0, PIC2_DATA = 0xA1,
     ICW1_INIT_ICW4 = 0x11, ICW4_8086 = 1, PIC_EOI = 0x20, PIC_CASCADE = 2,
     PIT_CHANNEL2 = 0x42, PIT_COMMAND = 0x43, PIT_GATE = 0x61,
-    PIT_CH2_LOHI_MODE0 = 0xB0,
+    PIT_CH2_LOHI_MODE0 = 0xB0, PIT_CH2_LATCH = 0x80,
     PIT_HZ = 1193182,
     CALIBRATION_TICKS = PIT_HZ / 100, // 10 ms
+    CALIBRATION_TRIES = 8,
 };
 
 uint64_t tsc_hz;
@@ -101,36 +102,53 @@ void apic_init_cpu(void) {
 
 // ---- Time ----
 
-// One window of the PIT's channel 2: how far TSC and APIC timer get in it.
-static void measure(uint64_t *tsc, uint32_t *timer) {
-    uint8_t gate = inb(PIT_GATE) & 0xFC;
-    outb(PIT_GATE, gate | 1); // gate on, speaker off
-    outb(PIT_COMMAND, PIT_CH2_LOHI_MODE0);
-    outb(PIT_CHANNEL2, CALIBRATION_TICKS & 0xFF);
-    apic_write(APIC_TIMER_COUNT, UINT32_MAX);
-    outb(PIT_CHANNEL2, CALIBRATION_TICKS >> 8);
-    uint64_t start = rdtsc();
-    uint32_t count = apic_read(APIC_TIMER_CURRENT);
-    while ((inb(PIT_GATE) & 0x20) == 0) {
-        cpu_pause();
+// PIT, TSC and APIC timer read as nearly at once as can be: the reading with the
+// shortest way between its two TSC stamps out of a few, since a hypervisor or an
+// emulator below may take the CPU away in between.
+struct clock_sample {
+    uint64_t tsc, bracket;
+    uint32_t timer;
+    uint16_t pit;
+};
+
+static struct clock_sample sample_clocks(void) {
+    struct clock_sample best = { .bracket = UINT64_MAX };
+    for (int i = 0; i < CALIBRATION_TRIES; i++) {
+        uint64_t before = rdtsc();
+        outb(PIT_COMMAND, PIT_CH2_LATCH);
+        uint8_t low = inb(PIT_CHANNEL2);
+        uint8_t high = inb(PIT_CHANNEL2);
+        uint32_t timer = apic_read(APIC_TIMER_CURRENT);
+        uint64_t after = rdtsc();
+        if (after - before < best.bracket) {
+            best = (struct clock_sample) { before + (after - before) / 2, after - before, timer,
+                (uint16_t)(high << 8 | low) };
+        }
     }
-    *tsc = rdtsc() - start;
-    *timer = count - apic_read(APIC_TIMER_CURRENT);
-    apic_write(APIC_TIMER_COUNT, 0);
-    outb(PIT_GATE, gate);
+    return best;
 }
 
 void time_init(void) {
     uint32_t mode = apic_read(APIC_LVT_TIMER);
     apic_write(APIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER); // one-shot while measuring
-    uint64_t tsc = 0;
-    uint32_t timer = 0;
-    measure(&tsc, &timer);
-    tsc_hz = tsc * PIT_HZ / CALIBRATION_TICKS;
+    apic_write(APIC_TIMER_COUNT, UINT32_MAX);
+    uint8_t gate = inb(PIT_GATE) & 0xFC;
+    outb(PIT_GATE, gate | 1); // channel 2 counts, speaker off
+    outb(PIT_COMMAND, PIT_CH2_LOHI_MODE0);
+    outb(PIT_CHANNEL2, 0xFF);
+    outb(PIT_CHANNEL2, 0xFF); // 55 ms to its end: far longer than the window
+    struct clock_sample start = sample_clocks(), end;
+    do {
+        end = sample_clocks();
+    } while ((uint16_t)(start.pit - end.pit) < CALIBRATION_TICKS);
+    apic_write(APIC_TIMER_COUNT, 0);
+    outb(PIT_GATE, gate);
+    uint64_t tsc = end.tsc - start.tsc, ticks = (uint16_t)(start.pit - end.pit);
+    tsc_hz = tsc * PIT_HZ / ticks;
     if (tsc_hz == 0) {
         panic("the TSC does not count");
     }
-    timer_per_tsc = ((uint64_t)timer << 32) / tsc;
+    timer_per_tsc = ((uint64_t)(start.timer - end.timer) << 32) / tsc;
     apic_write(APIC_LVT_TIMER, mode);
 }
 

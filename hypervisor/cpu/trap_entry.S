@@ -7,7 +7,9 @@
     .macro STUB vector
     .align 16
 trap_stub_\vector:
-    .if \vector == 8 || (\vector >= 10 && \vector <= 14) || \vector == 17 || \vector == 21 || \vector == 29 || \vector == 30
+    // #DF, #TS to #PF, #AC, #CP, #VC and #SX push an error code themselves.
+    .set has_error, \vector == 8 || \vector == 17 || \vector == 21 || \vector == 29 || \vector == 30
+    .if has_error || (\vector >= 10 && \vector <= 14)
     .else
     pushq $0
     .endif
