@@ -1,0 +1,71 @@
+"""The small self-checking guests, each one behaviour, on both back ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+SELF_CHECKING = [
+    "exits-cpuid",
+    "exits-cr",
+    "exits-dr",
+    "exits-exception",
+    "exits-hlt",
+    "exits-hypercall",
+    "exits-io",
+    "exits-mmio",
+    "exits-msr",
+    "exits-xsetbv",
+    "fpu",
+    "samerip",
+]
+Run = Callable[..., Any]
+
+
+@pytest.mark.parametrize("guest", SELF_CHECKING)
+def test_self_checking_guest_passes(run_guest: Run, guest: str) -> None:
+    run = run_guest(guest)
+    summary = re.search(r"^(\d+) passed, (\d+) failed, (\d+) skipped", run.output, re.MULTILINE)
+    assert summary is not None, run.output
+    failures = [line for line in run.output.splitlines() if line.startswith("FAIL")]
+    assert (run.status, failures) == (0, [])
+    assert int(summary[1]) > 0 and int(summary[2]) == 0
+
+
+@pytest.mark.parametrize("guest", ["hello", "hello32"])
+def test_hello_returns_the_status_it_was_given(run_guest: Run, guest: str) -> None:
+    run = run_guest(guest, cmdline="status=42")
+    assert run.status == 42
+    assert "hello" in run.output and "ViperVisorHV" in run.output
+
+
+def test_real_mode_guest_runs_as_a_boot_sector(run_guest: Run) -> None:
+    run = run_guest("realmode.bin", kind="flat")
+    assert run.status == 0, run.output
+
+
+def test_triple_fault_is_a_crash_that_says_why(run_guest: Run) -> None:
+    run = run_guest("triple")
+    assert run.status == 126
+    assert run.end is not None and run.end.reason == "crash"
+    assert "triple fault" in run.end.crash["why"]
+
+
+def test_reset_ends_the_guest_with_that_reason(run_guest: Run, tmp_path: Any) -> None:
+    # mov $0xFE, %al; out %al, $0x64 in real mode
+    image = tmp_path / "reset.bin"
+    image.write_bytes(bytes.fromhex("b0fee664ebfe").ljust(510, b"\0") + b"\x55\xaa")
+    run = run_guest(image, kind="flat")
+    assert run.end is not None and run.end.reason == "reset"
+    assert run.status == 121
+
+
+def test_halt_with_interrupts_off_ends_the_guest(run_guest: Run, tmp_path: Any) -> None:
+    image = tmp_path / "halt.bin"
+    image.write_bytes(bytes.fromhex("faf4").ljust(510, b"\0") + b"\x55\xaa")
+    run = run_guest(image, kind="flat")
+    assert run.end is not None and run.end.reason == "poweroff"
+    assert run.status == 0

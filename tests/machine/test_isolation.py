@@ -1,0 +1,98 @@
+"""Guests beside each other: a guest can hurt only itself, and Python goes on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+Boot = Callable[..., Any]
+LIMIT = 60.0
+
+
+def last_beat(text: str) -> int:
+    beats = re.findall(r"beat (\d+)", text)
+    return int(beats[-1]) if beats else 0
+
+
+def beats(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"^beat (\d+)\r?$", text, re.MULTILINE)]
+
+
+def test_prompt_answers_while_every_guest_cpu_spins_with_interrupts_off(boot: Boot) -> None:
+    machine = boot(
+        [
+            {"image": "spin", "name": "a"},
+            {"image": "spin", "name": "b"},
+        ]
+    )
+    machine.wait_started(LIMIT)
+    assert machine.exec("print(6 * 7)").strip() == "42"
+    machine.prompt.write("print(3 * 37)\r\n")
+    machine.prompt.expect("111", timeout=LIMIT)
+    assert "running" in machine.exec("print(hv.guest('a').state, hv.guest('b').state)")
+
+
+def test_triple_fault_leaves_the_neighbour_and_the_prompt_alive(boot: Boot) -> None:
+    machine = boot(
+        [
+            {"image": "beat", "cmdline": "ms=50"},
+            {"image": "triple"},
+        ]
+    )
+    end = machine.wait_end("triple", LIMIT)
+    assert end.reason == "crash"
+    before = last_beat(machine.console("beat", LIMIT).text)
+    machine.console("beat", LIMIT).expect(f"beat {before + 3}\\b", timeout=LIMIT)
+    assert "triple fault" in machine.exec("print(hv.guest('triple').crash)")
+    assert "running" in machine.exec("print(hv.guest('beat').state)")
+
+
+def test_a_guest_in_slices_beside_the_prompt(boot: Boot) -> None:
+    machine = boot([{"image": "beat", "cpus": [0], "cmdline": "ms=50"}])
+    machine.console("beat", LIMIT).expect("beat 5\\b", timeout=LIMIT)
+    assert machine.exec("print(2 ** 70)").strip() == str(2**70)
+
+
+def test_pause_and_resume_lose_no_beat(boot: Boot) -> None:
+    machine = boot([{"image": "beat", "cmdline": "ms=50"}])
+    console = machine.console("beat", LIMIT)
+    console.expect("beat 3\\b", timeout=LIMIT)
+    machine.exec("hv.guest('beat').pause()")
+    assert "paused" in machine.exec("print(hv.guest('beat').state)")
+    at = last_beat(console.text)
+    machine.exec("hv.guest('beat').resume()")
+    console.expect(f"beat {at + 5}\\b", timeout=LIMIT)
+    counted = beats(console.text)
+    assert counted == list(range(1, counted[-1] + 1))
+
+
+def test_soft_reset_restarts_python_only(boot: Boot) -> None:
+    machine = boot([{"image": "beat", "cmdline": "ms=50"}])
+    console = machine.console("beat", LIMIT)
+    console.expect("beat 3\\b", timeout=LIMIT)
+    machine.prompt.write("remembered = 1\r\n")
+    machine.prompt.write("\x04")
+    machine.prompt.expect("MPY: soft reboot", timeout=LIMIT)
+    machine.prompt.expect(">>> ", timeout=LIMIT)
+    machine.prompt.write("print('remembered' in globals(), hv.guest('beat').state)\r\n")
+    machine.prompt.expect("False running", timeout=LIMIT)
+    at = last_beat(console.text)
+    console.expect(f"beat {at + 5}\\b", timeout=LIMIT)
+    counted = beats(console.text)
+    assert counted == list(range(1, counted[-1] + 1))
+
+
+def test_stop_destroy_and_make_again_returns_what_was_taken(boot: Boot) -> None:
+    machine = boot(["hello"])
+    machine.wait_end("hello", LIMIT)
+    code = (
+        "import _hv\n"
+        "hv.guest('hello').destroy()\n"
+        "before = _hv.memory()['free']\n"
+        "for i in range(20):\n"
+        "    g = hv.Guest('again', cpus=1, memory='16M')\n"
+        "    g.load('hello.elf'); g.start(); g.stop(); g.destroy()\n"
+        "print(before == _hv.memory()['free'])\n"
+    )
+    assert machine.exec(code, timeout=LIMIT).strip() == "True"

@@ -1,0 +1,78 @@
+"""Stock Debian Linux as a guest, up to its shell and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from .conftest import LINUX_LIMIT, MIB
+
+Boot = Callable[..., Any]
+LINE = "console=ttyS0,115200 cryptomgr.notests lsm= quiet noapic nolapic acpi=off"
+
+
+def linux(**more: Any) -> dict[str, Any]:
+    return {
+        "image": "linux/vmlinuz",
+        "name": "linux",
+        "initrd": ["linux/initrd.cpio.gz"],
+        "cmdline": LINE,
+        "memory": 256 * MIB,
+        **more,
+    }
+
+
+def test_shell_answers_and_powers_off(boot: Boot, backend: str) -> None:
+    limit = LINUX_LIMIT[backend]
+    cpus: Any = [0] if backend == "vmx" else 1
+    machine = boot([linux(cpus=cpus)], single=True)
+    console = machine.console("linux", limit)
+    console.expect("# $", timeout=limit)
+    console.write("echo $((6 * 7)) $(uname -s)\n")
+    console.expect("42 Linux", timeout=limit)
+    # One burst of typing, longer than the UART's FIFO: nothing may be lost.
+    word = "x" * 400
+    console.write(f"echo {word} | wc -c\n")
+    console.expect(r"\n401", timeout=limit)
+    console.write("poweroff -f\n")
+    end = machine.wait_end("linux", limit)
+    assert end.reason == "poweroff"
+
+
+def test_two_linux_guests_beside_the_prompt(boot: Boot, backend: str) -> None:
+    if backend == "vmx":
+        guests = [linux(name="one", cpus=[0])]
+    else:
+        guests = [linux(name="one"), linux(name="two")]
+    limit = LINUX_LIMIT[backend]
+    machine = boot(guests)
+    for guest in guests:
+        console = machine.console(guest["name"], limit)
+        console.expect("# $", timeout=limit)
+        console.write("cat /proc/uptime\n")
+        console.expect(r"\n\d+\.\d+ \d+\.\d+", timeout=limit)
+    assert machine.exec("print(len(hv.guests()))").strip() == str(len(guests))
+
+
+def test_uptime_follows_the_host_clock(boot: Boot, backend: str) -> None:
+    limit = LINUX_LIMIT[backend]
+    machine = boot([linux(cpus=[0] if backend == "vmx" else 1)])
+    console = machine.console("linux", limit)
+    console.expect("# $", timeout=limit)
+
+    def uptimes() -> tuple[float, float]:
+        before = float(machine.exec("import _hv; print(_hv.tsc() / _hv.tsc_hz())"))
+        at = len(console.text)
+        console.write("cat /proc/uptime\n")
+        console.expect(r"\n\d+\.\d+ \d+\.\d+", timeout=limit)
+        found = re.search(r"\n(\d+\.\d+) \d+\.\d+", console.text[at:])
+        assert found is not None
+        return before, float(found[1])
+
+    machine_start, guest_start = uptimes()
+    console.write("sleep 3; echo slept\n")
+    console.expect(r"\nslept", timeout=limit)
+    machine_end, guest_end = uptimes()
+    passed = machine_end - machine_start
+    assert abs((guest_end - guest_start) - passed) < 0.05 * passed + 0.3
