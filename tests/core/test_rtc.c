@@ -68,9 +68,9 @@ CASE(shows_the_calendar) {
 }
 
 CASE(rolls_over_by_itself) {
-    static const int ends[][6] = {{1999, 12, 31, 23, 59, 59}, {2000, 2, 28, 23, 59, 59},
-        {2000, 2, 29, 23, 59, 59}, {2100, 2, 28, 23, 59, 59}, {2024, 4, 30, 23, 59, 59},
-        {2023, 2, 28, 23, 59, 59}, {2038, 1, 19, 3, 14, 7}, {2026, 6, 1, 12, 59, 59}};
+    static const int ends[][6] = {{1999, 12, 31, 23, 59, 59}, {2000, 2, 28, 23, 59, 59}, {2000, 2, 29, 23, 59, 59},
+        {2100, 2, 28, 23, 59, 59}, {2024, 4, 30, 23, 59, 59}, {2023, 2, 28, 23, 59, 59}, {2038, 1, 19, 3, 14, 7},
+        {2026, 6, 1, 12, 59, 59}};
     for (unsigned i = 0; i < sizeof ends / sizeof *ends; i++) {
         const int *e = ends[i];
         uint64_t at = unix_time(e[0], e[1], e[2], e[3], e[4], e[5]);
@@ -82,8 +82,8 @@ CASE(rolls_over_by_itself) {
 }
 
 CASE(twelve_hours_and_binary) {
-    static const uint8_t twelve[24] = {0x12, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x10, 0x11,
-        0x92, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x90, 0x91};
+    static const uint8_t twelve[24] = {0x12, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x10, 0x11, 0x92,
+        0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x90, 0x91};
     for (int hour = 0; hour < 24; hour++) {
         start(unix_time(2026, 11, 22, hour, 45, 58));
         wr(0, B, 0);
