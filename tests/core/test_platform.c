@@ -94,6 +94,8 @@ CASE(claimed_ports) {
         CHECK(in(ports[i], 1) < 0x100);
         CHECK(claimed);
         EQUAL(action, PLATFORM_GO_ON);
+        EQUAL(out(ports[i], 1, 0), PLATFORM_GO_ON);
+        CHECK(claimed);
     }
 }
 
@@ -280,6 +282,17 @@ CASE(programming_late_loses_nothing_due) {
     EQUAL(drain(), 1);
 }
 
+CASE(programming_moves_the_line) {
+    start_pics();
+    program_timer(2, 1000);
+    run_to(1001 * TICK);
+    CHECK(platform_irq_pending(&p));
+    out(0x43, 1, 0x30); // OUT falls, the request with it
+    CHECK(!platform_irq_pending(&p));
+    out(0x43, 1, 0x34); // and rises
+    CHECK(platform_irq_pending(&p));
+}
+
 CASE(irr_shows_what_is_due) {
     start_pics();
     program_timer(2, 1000);
@@ -408,8 +421,16 @@ CASE(full_console_stalls_the_writer) {
     }
     EQUAL(action, PLATFORM_STALL);
     EQUAL(sent, CONSOLE_OUT_SIZE - 1);
-    EQUAL(out(0x3F8, 1, 'x'), PLATFORM_STALL);
-    EQUAL(out(0xE9, 2, 'x'), PLATFORM_STALL);
+    static const struct {
+        uint16_t port;
+        uint8_t size;
+    } writes[] = {{0xE9, 1}, {0x3F8, 1}, {0xE9, 2}, {0xE8, 4}, {0x3F8, 2}};
+    for (unsigned i = 0; i < 5; i++) {
+        p.deadline = UINT64_MAX;
+        EQUAL(out(writes[i].port, writes[i].size, 'x'), PLATFORM_STALL);
+        CHECK(claimed);
+        EQUAL(p.deadline, now + HZ / 1000);
+    }
     EQUAL(c.out_head, sent);
     CHECK(p.deadline <= now + HZ / 1000);
     now = p.deadline;
