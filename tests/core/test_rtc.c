@@ -347,3 +347,18 @@ CASE(real_clock_rates_do_not_drift) {
     }
     EQUAL(ticks, 10240);
 }
+
+CASE(a_tsc_a_little_behind_does_no_harm) {
+    uint64_t at = unix_time(2026, 1, 1, 0, 0, 0);
+    start(at);
+    wr(5 * HZ, 0, 0x07); // moves the base to 5 s
+    EQUAL(guest_time(5 * HZ - 10), at + 7);
+    rtc_update(&r, 5 * HZ - 10);
+    CHECK(!(rd(5 * HZ - 10, A) & 0x80));
+    wr(5 * HZ - 10, B, H24 | UIE | PIE);
+    rd(5 * HZ - 10, C);
+    CHECK(rtc_next(&r) > 5 * HZ && rtc_next(&r) < 6 * HZ);
+    rtc_update(&r, 5 * HZ - 10);
+    CHECK(!r.line);
+    EQUAL(guest_time(6 * HZ), at + 8);
+}
