@@ -64,6 +64,8 @@ CASE(shows_the_calendar) {
         time_t when = (time_t)at;
         gmtime_r(&when, &tm);
         EQUAL(rd(0, 6), tm.tm_wday + 1);
+        EQUAL(rd(0, 7), tm.tm_mday / 10 << 4 | tm.tm_mday % 10); // not the 32nd of January
+        EQUAL(rd(0, 8), (tm.tm_mon + 1) / 10 << 4 | (tm.tm_mon + 1) % 10);
     }
 }
 
@@ -152,9 +154,15 @@ CASE(writing_one_byte_while_running) {
     wr(2 * HZ + 5, 4, 0x17);
     EQUAL(guest_time(2 * HZ + 5), unix_time(2026, 3, 15, 17, 20, 32));
     EQUAL(guest_time(3 * HZ), unix_time(2026, 3, 15, 17, 20, 33));
-    wr(3 * HZ, 6, 0x01); // a weekday of its own runs on
-    EQUAL(rd(3 * HZ, 6), 1);
-    EQUAL(rd(3 * HZ + (uint64_t)24 * 3600 * HZ, 6), 2);
+    EQUAL(rd(3 * HZ, 6), 1);                 // a Sunday
+    for (uint8_t day = 1; day <= 7; day++) { // a weekday of its own runs on
+        wr(3 * HZ, 6, day);
+        EQUAL(rd(3 * HZ, 6), day);
+        EQUAL(rd(3 * HZ + (uint64_t)24 * 3600 * HZ, 6), day % 7 + 1);
+    }
+    wr(3 * HZ, 0x32, 0x12); // a century that no calendar here has
+    EQUAL(rd(3 * HZ, 0x32), 0x16);
+    EQUAL(rd(3 * HZ, 9), 0x00);
 }
 
 CASE(update_interrupt) {
