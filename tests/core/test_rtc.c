@@ -132,6 +132,7 @@ CASE(setting_the_time_as_linux_does) {
     }
     t += 20 * HZ;
     wr(t, B, b);
+    t += HZ / 3; // the divider is still held
     wr(t, A, a);
     EQUAL(guest_time(t), unix_time(1999, 12, 31, 23, 59, 30));
     EQUAL(guest_time(t + HZ / 2 - 1), unix_time(1999, 12, 31, 23, 59, 30)); // half a second
@@ -147,6 +148,27 @@ CASE(set_alone_keeps_the_fraction) {
     EQUAL(guest_time(7 * HZ + 100000), unix_time(2026, 1, 1, 0, 0, 10));
     EQUAL(guest_time(8 * HZ - 1), unix_time(2026, 1, 1, 0, 0, 10));
     EQUAL(guest_time(8 * HZ), unix_time(2026, 1, 1, 0, 0, 11));
+}
+
+CASE(set_freezes_what_it_finds) {
+    start(unix_time(2026, 1, 1, 0, 0, 0));
+    wr(2 * HZ + 500000, B, SET | H24);
+    EQUAL(guest_time(7 * HZ), unix_time(2026, 1, 1, 0, 0, 2));
+    wr(7 * HZ + 200000, B, H24);
+    EQUAL(guest_time(7 * HZ + 200000), unix_time(2026, 1, 1, 0, 0, 2));
+    EQUAL(guest_time(8 * HZ), unix_time(2026, 1, 1, 0, 0, 3));
+}
+
+CASE(control_registers_are_apart) {
+    start(0);
+    wr(0, A, 0x2A);
+    EQUAL(rd(0, A), 0x2A);
+    EQUAL(rd(0, B), H24);
+    wr(0, B, H24 | BINARY);
+    EQUAL(rd(0, A), 0x2A);
+    wr(0, 0x14, 0x55);
+    EQUAL(rd(0, B), H24 | BINARY);
+    EQUAL(rd(0, 0x14), 0x55);
 }
 
 CASE(writing_one_byte_while_running) {
