@@ -17,7 +17,7 @@ void pmtimer_init(struct pmtimer *p, uint64_t tsc_hz) {
 
 void pmtimer_update(struct pmtimer *p, uint64_t tsc) {
     uint64_t carries = ratio_down(tsc, PMTIMER_HZ, p->tsc_hz) >> CARRY_BIT;
-    if (carries != p->carries) {
+    if (carries > p->carries) {
         p->carries = carries;
         p->status |= TMR_STS;
     }

@@ -106,8 +106,14 @@ static bool stopped(const struct rtc *r) {
     return (r->cmos[REGISTER_B] & B_SET) || divider_reset(r);
 }
 
+// TSC steps since the base. A vCPU that read its TSC before another one moved the
+// base comes a little late: it is then at the base, not far in the future.
+static uint64_t since_base(const struct rtc *r, uint64_t tsc) {
+    return (int64_t)(tsc - r->base_tsc) < 0 ? 0 : tsc - r->base_tsc;
+}
+
 static uint64_t second_at(const struct rtc *r, uint64_t tsc) {
-    return r->base_second + (stopped(r) ? 0 : (tsc - r->base_tsc) / r->tsc_hz);
+    return r->base_second + (stopped(r) ? 0 : since_base(r, tsc) / r->tsc_hz);
 }
 
 static uint64_t tsc_of_second(const struct rtc *r, uint64_t second) {
@@ -188,7 +194,7 @@ static unsigned period_shift(const struct rtc *r) {
 }
 
 static uint64_t period_at(const struct rtc *r, uint64_t tsc) {
-    return ratio_down(tsc - r->base_tsc, CRYSTAL_HZ, r->tsc_hz) >> period_shift(r);
+    return ratio_down(since_base(r, tsc), CRYSTAL_HZ, r->tsc_hz) >> period_shift(r);
 }
 
 static void sooner(uint64_t *next, uint64_t tsc) {
@@ -217,7 +223,7 @@ static void refresh(struct rtc *r) {
 
 void rtc_update(struct rtc *r, uint64_t tsc) {
     uint64_t second = second_at(r, tsc);
-    if (second != r->seen_second) {
+    if (second > r->seen_second) {
         r->seen_second = second;
         r->cmos[REGISTER_C] |= C_UF;
         if (second >= r->alarm_second) {
@@ -227,7 +233,7 @@ void rtc_update(struct rtc *r, uint64_t tsc) {
     }
     if (period_shift(r)) {
         uint64_t period = period_at(r, tsc);
-        if (period != r->seen_period) {
+        if (period > r->seen_period) {
             r->seen_period = period;
             r->cmos[REGISTER_C] |= C_PF;
         }
@@ -256,9 +262,9 @@ static void write_control(struct rtc *r, uint64_t tsc, uint8_t index, uint8_t va
     }
     if (!was_stopped && stopped(r)) {
         r->base_second = second;
-        r->base_tsc = tsc - (tsc - r->base_tsc) % r->tsc_hz;
+        r->base_tsc = tsc - since_base(r, tsc) % r->tsc_hz;
     } else if (was_stopped && !stopped(r)) {
-        r->base_tsc = tsc - (tsc - r->base_tsc) % r->tsc_hz;
+        r->base_tsc = tsc - since_base(r, tsc) % r->tsc_hz;
         r->base_second = told(r);
     }
     if (!stopped(r)) {
@@ -275,7 +281,7 @@ static void write_time(struct rtc *r, uint64_t tsc, uint8_t index, uint8_t value
     show(r, second_at(r, tsc));
     r->cmos[index] = value;
     r->base_second = told(r);
-    r->base_tsc = tsc - (tsc - r->base_tsc) % r->tsc_hz;
+    r->base_tsc = tsc - since_base(r, tsc) % r->tsc_hz;
     show(r, r->base_second);
     restart(r, tsc);
 }
@@ -322,7 +328,7 @@ void rtc_write(struct rtc *r, uint64_t tsc, uint16_t port, uint8_t value) {
 }
 
 static bool updating(const struct rtc *r, uint64_t tsc) {
-    return !stopped(r) && r->tsc_hz - (tsc - r->base_tsc) % r->tsc_hz <= r->tsc_hz / UIP_PER_SECOND;
+    return !stopped(r) && r->tsc_hz - since_base(r, tsc) % r->tsc_hz <= r->tsc_hz / UIP_PER_SECOND;
 }
 
 uint8_t rtc_read(struct rtc *r, uint64_t tsc, uint16_t port) {

@@ -162,8 +162,7 @@ static void compare_channel_2(unsigned mode, uint64_t seed, unsigned steps) {
             pit_write(&p, t, CW, control);
         }
         if (what <= 2) {
-            uint32_t count =
-                check_random(&seed, 8) ? 2 + check_random(&seed, 40) : 3000 + check_random(&seed, 6000);
+            uint32_t count = check_random(&seed, 8) ? 2 + check_random(&seed, 40) : 3000 + check_random(&seed, 6000);
             if (check_random(&seed, 50) == 0) {
                 count = r.full; // written as 0
             }

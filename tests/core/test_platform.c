@@ -59,6 +59,11 @@ static void run_to(uint64_t t) {
 }
 
 CASE(starts_quiet) {
+    start();
+    EQUAL(in(0x21, 1), 0xFF);
+    EQUAL(in(0x64, 1), 0x01);
+    EQUAL(in(0x3FE, 1), 0xB0);
+    EQUAL(in(0x604, 2), 1);
     start_pics();
     CHECK(!platform_irq_pending(&p));
     EQUAL(p.deadline, UINT64_MAX);
@@ -68,8 +73,7 @@ CASE(starts_quiet) {
 }
 
 CASE(unclaimed_ports) {
-    static const uint16_t ports[] = {
-        0x00, 0x2F8, 0x3E8, 0x2E8, 0x1F7, 0x3D4, 0x4E, 0xED, 0x60C, 0xFFFF, 0xF4};
+    static const uint16_t ports[] = {0x00, 0x2F8, 0x3E8, 0x2E8, 0x1F7, 0x3D4, 0x4E, 0xED, 0x60C, 0xFFFF, 0x100, 0xF4};
     start();
     for (unsigned i = 0; i < sizeof ports / sizeof *ports; i++) {
         in(ports[i], 1);
@@ -83,14 +87,15 @@ CASE(unclaimed_ports) {
 }
 
 CASE(claimed_ports) {
-    static const uint16_t ports[] = {0x20, 0x21, 0x40, 0x41, 0x42, 0x43, 0x60, 0x61, 0x64, 0x70, 0x71, 0x80,
-        0x92, 0xA0, 0xA1, 0xE9, 0x3F8, 0x3FF, 0x4D0, 0x4D1, 0x600, 0x604, 0x608, 0x60B, 0xCF8, 0xCF9, 0xCFC,
-        0xCFF};
+    static const uint16_t ports[] = {0x20, 0x21, 0x40, 0x41, 0x42, 0x43, 0x60, 0x61, 0x64, 0x70, 0x71, 0x80, 0x92, 0xA0,
+        0xA1, 0xE9, 0x3F8, 0x3FF, 0x4D0, 0x4D1, 0x600, 0x604, 0x608, 0x60B, 0xCF8, 0xCF9, 0xCFC, 0xCFF};
     start();
     for (unsigned i = 0; i < sizeof ports / sizeof *ports; i++) {
         CHECK(in(ports[i], 1) < 0x100);
         CHECK(claimed);
         EQUAL(action, PLATFORM_GO_ON);
+        EQUAL(out(ports[i], 1, 0), PLATFORM_GO_ON);
+        CHECK(claimed);
     }
 }
 
@@ -277,6 +282,17 @@ CASE(programming_late_loses_nothing_due) {
     EQUAL(drain(), 1);
 }
 
+CASE(programming_moves_the_line) {
+    start_pics();
+    program_timer(2, 1000);
+    run_to(1001 * TICK);
+    CHECK(platform_irq_pending(&p));
+    out(0x43, 1, 0x30); // OUT falls, the request with it
+    CHECK(!platform_irq_pending(&p));
+    out(0x43, 1, 0x34); // and rises
+    CHECK(platform_irq_pending(&p));
+}
+
 CASE(irr_shows_what_is_due) {
     start_pics();
     program_timer(2, 1000);
@@ -295,6 +311,13 @@ CASE(uart_interrupts) {
     EQUAL(platform_irq_ack(&p), 0x34);
     EQUAL(in(0x3F8, 1), 'h');
     out(0x20, 1, 0x64);
+    CHECK(platform_irq_pending(&p));
+    pic_ack(&p.pic);
+    in(0x3FD, 1); // moves no line: no further edge
+    out(0x20, 1, 0x64);
+    CHECK(!platform_irq_pending(&p));
+    out(0x3FC, 1, 0x00);
+    out(0x3FC, 1, 0x08);
     EQUAL(platform_irq_ack(&p), 0x34); // without a FIFO: one edge a byte
     EQUAL(in(0x3F8, 1), 'i');
     out(0x20, 1, 0x64);
@@ -398,8 +421,16 @@ CASE(full_console_stalls_the_writer) {
     }
     EQUAL(action, PLATFORM_STALL);
     EQUAL(sent, CONSOLE_OUT_SIZE - 1);
-    EQUAL(out(0x3F8, 1, 'x'), PLATFORM_STALL);
-    EQUAL(out(0xE9, 2, 'x'), PLATFORM_STALL);
+    static const struct {
+        uint16_t port;
+        uint8_t size;
+    } writes[] = {{0xE9, 1}, {0x3F8, 1}, {0xE9, 2}, {0xE8, 4}, {0x3F8, 2}};
+    for (unsigned i = 0; i < 5; i++) {
+        p.deadline = UINT64_MAX;
+        EQUAL(out(writes[i].port, writes[i].size, 'x'), PLATFORM_STALL);
+        CHECK(claimed);
+        EQUAL(p.deadline, now + HZ / 1000);
+    }
     EQUAL(c.out_head, sent);
     CHECK(p.deadline <= now + HZ / 1000);
     now = p.deadline;

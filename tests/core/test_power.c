@@ -162,3 +162,63 @@ CASE(answers_interrupt_when_asked) {
     EQUAL(kbc_read(&k, KBC_DATA), 0x1C);
     CHECK(!k.line);
 }
+
+// Each command does its own thing and nothing else.
+CASE(commands_do_one_thing) {
+    static const struct {
+        uint8_t command, bits, bits_after, port_after, pending;
+        int answer;
+    } table[] = {
+        {0x20, 0x30, 0x30, 0xCF, 0, 0x30},
+        {0x60, 0x00, 0x00, 0xCF, 0x60, -1},
+        {0xD1, 0x00, 0x00, 0xCF, 0xD1, -1},
+        {0xD2, 0x00, 0x00, 0xCF, 0xD2, -1},
+        {0xA7, 0x00, 0x20, 0xCF, 0, -1},
+        {0xA8, 0x30, 0x10, 0xCF, 0, -1},
+        {0xA9, 0x30, 0x30, 0xCF, 0, 0x01},
+        {0xAA, 0x30, 0x30, 0xCF, 0, 0x55},
+        {0xAB, 0x30, 0x30, 0xCF, 0, 0x00},
+        {0xAD, 0x00, 0x10, 0xCF, 0, -1},
+        {0xAE, 0x30, 0x20, 0xCF, 0, -1},
+        {0xC0, 0x30, 0x30, 0xCF, 0, 0x80},
+        {0xD0, 0x30, 0x30, 0xCF, 0, 0xCF},
+        {0xDD, 0x30, 0x30, 0xCD, 0, -1},
+        {0xDF, 0x30, 0x30, 0xCF, 0, -1},
+        {0xFF, 0x30, 0x30, 0xCF, 0, -1},
+        {0x00, 0x30, 0x30, 0xCF, 0, -1},
+    };
+    for (unsigned i = 0; i < sizeof table / sizeof *table; i++) {
+        kbc_init(&k);
+        k.command_byte = table[i].bits;
+        k.pending = 0x60; // a new command forgets the old one's parameter
+        CHECK(!kbc_write(&k, KBC_COMMAND, table[i].command));
+        EQUAL(k.command_byte, table[i].bits_after);
+        EQUAL(k.output_port, table[i].port_after);
+        EQUAL(k.pending, table[i].pending);
+        EQUAL(k.full, table[i].answer >= 0);
+        if (table[i].answer >= 0) {
+            EQUAL(k.data, table[i].answer);
+        }
+    }
+}
+
+CASE(parameters_go_to_their_command) {
+    kbc_init(&k);
+    kbc_write(&k, KBC_COMMAND, 0x60);
+    kbc_write(&k, KBC_DATA, 0x44);
+    EQUAL(k.command_byte, 0x44);
+    EQUAL(k.output_port, 0xCF);
+    CHECK(!k.full);
+    kbc_write(&k, KBC_DATA, 0x11); // no second parameter
+    EQUAL(k.command_byte, 0x44);
+    kbc_write(&k, KBC_COMMAND, 0xD1);
+    CHECK(!kbc_write(&k, KBC_DATA, 0x03));
+    EQUAL(k.output_port, 0x03);
+    CHECK(!k.full);
+    CHECK(!kbc_write(&k, KBC_DATA, 0x02));
+    kbc_write(&k, KBC_COMMAND, 0xD2);
+    CHECK(!kbc_write(&k, KBC_DATA, 0x02));
+    EQUAL(k.data, 0x02);
+    EQUAL(k.command_byte, 0x44);
+    EQUAL(k.output_port, 0x03);
+}

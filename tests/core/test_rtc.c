@@ -64,13 +64,15 @@ CASE(shows_the_calendar) {
         time_t when = (time_t)at;
         gmtime_r(&when, &tm);
         EQUAL(rd(0, 6), tm.tm_wday + 1);
+        EQUAL(rd(0, 7), tm.tm_mday / 10 << 4 | tm.tm_mday % 10); // not the 32nd of January
+        EQUAL(rd(0, 8), (tm.tm_mon + 1) / 10 << 4 | (tm.tm_mon + 1) % 10);
     }
 }
 
 CASE(rolls_over_by_itself) {
-    static const int ends[][6] = {{1999, 12, 31, 23, 59, 59}, {2000, 2, 28, 23, 59, 59},
-        {2000, 2, 29, 23, 59, 59}, {2100, 2, 28, 23, 59, 59}, {2024, 4, 30, 23, 59, 59},
-        {2023, 2, 28, 23, 59, 59}, {2038, 1, 19, 3, 14, 7}, {2026, 6, 1, 12, 59, 59}};
+    static const int ends[][6] = {{1999, 12, 31, 23, 59, 59}, {2000, 2, 28, 23, 59, 59}, {2000, 2, 29, 23, 59, 59},
+        {2100, 2, 28, 23, 59, 59}, {2024, 4, 30, 23, 59, 59}, {2023, 2, 28, 23, 59, 59}, {2038, 1, 19, 3, 14, 7},
+        {2026, 6, 1, 12, 59, 59}};
     for (unsigned i = 0; i < sizeof ends / sizeof *ends; i++) {
         const int *e = ends[i];
         uint64_t at = unix_time(e[0], e[1], e[2], e[3], e[4], e[5]);
@@ -82,8 +84,8 @@ CASE(rolls_over_by_itself) {
 }
 
 CASE(twelve_hours_and_binary) {
-    static const uint8_t twelve[24] = {0x12, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x10, 0x11,
-        0x92, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x90, 0x91};
+    static const uint8_t twelve[24] = {0x12, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x10, 0x11, 0x92,
+        0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x90, 0x91};
     for (int hour = 0; hour < 24; hour++) {
         start(unix_time(2026, 11, 22, hour, 45, 58));
         wr(0, B, 0);
@@ -130,6 +132,7 @@ CASE(setting_the_time_as_linux_does) {
     }
     t += 20 * HZ;
     wr(t, B, b);
+    t += HZ / 3; // the divider is still held
     wr(t, A, a);
     EQUAL(guest_time(t), unix_time(1999, 12, 31, 23, 59, 30));
     EQUAL(guest_time(t + HZ / 2 - 1), unix_time(1999, 12, 31, 23, 59, 30)); // half a second
@@ -147,14 +150,41 @@ CASE(set_alone_keeps_the_fraction) {
     EQUAL(guest_time(8 * HZ), unix_time(2026, 1, 1, 0, 0, 11));
 }
 
+CASE(set_freezes_what_it_finds) {
+    start(unix_time(2026, 1, 1, 0, 0, 0));
+    wr(2 * HZ + 500000, B, SET | H24);
+    EQUAL(guest_time(7 * HZ), unix_time(2026, 1, 1, 0, 0, 2));
+    wr(7 * HZ + 200000, B, H24);
+    EQUAL(guest_time(7 * HZ + 200000), unix_time(2026, 1, 1, 0, 0, 2));
+    EQUAL(guest_time(8 * HZ), unix_time(2026, 1, 1, 0, 0, 3));
+}
+
+CASE(control_registers_are_apart) {
+    start(0);
+    wr(0, A, 0x2A);
+    EQUAL(rd(0, A), 0x2A);
+    EQUAL(rd(0, B), H24);
+    wr(0, B, H24 | BINARY);
+    EQUAL(rd(0, A), 0x2A);
+    wr(0, 0x14, 0x55);
+    EQUAL(rd(0, B), H24 | BINARY);
+    EQUAL(rd(0, 0x14), 0x55);
+}
+
 CASE(writing_one_byte_while_running) {
     start(unix_time(2026, 3, 15, 10, 20, 30));
     wr(2 * HZ + 5, 4, 0x17);
     EQUAL(guest_time(2 * HZ + 5), unix_time(2026, 3, 15, 17, 20, 32));
     EQUAL(guest_time(3 * HZ), unix_time(2026, 3, 15, 17, 20, 33));
-    wr(3 * HZ, 6, 0x01); // a weekday of its own runs on
-    EQUAL(rd(3 * HZ, 6), 1);
-    EQUAL(rd(3 * HZ + (uint64_t)24 * 3600 * HZ, 6), 2);
+    EQUAL(rd(3 * HZ, 6), 1);                 // a Sunday
+    for (uint8_t day = 1; day <= 7; day++) { // a weekday of its own runs on
+        wr(3 * HZ, 6, day);
+        EQUAL(rd(3 * HZ, 6), day);
+        EQUAL(rd(3 * HZ + (uint64_t)24 * 3600 * HZ, 6), day % 7 + 1);
+    }
+    wr(3 * HZ, 0x32, 0x12); // a century that no calendar here has
+    EQUAL(rd(3 * HZ, 0x32), 0x16);
+    EQUAL(rd(3 * HZ, 9), 0x00);
 }
 
 CASE(update_interrupt) {
@@ -346,4 +376,19 @@ CASE(real_clock_rates_do_not_drift) {
         ticks++;
     }
     EQUAL(ticks, 10240);
+}
+
+CASE(a_tsc_a_little_behind_does_no_harm) {
+    uint64_t at = unix_time(2026, 1, 1, 0, 0, 0);
+    start(at);
+    wr(5 * HZ, 0, 0x07); // moves the base to 5 s
+    EQUAL(guest_time(5 * HZ - 10), at + 7);
+    rtc_update(&r, 5 * HZ - 10);
+    CHECK(!(rd(5 * HZ - 10, A) & 0x80));
+    wr(5 * HZ - 10, B, H24 | UIE | PIE);
+    rd(5 * HZ - 10, C);
+    CHECK(rtc_next(&r) > 5 * HZ && rtc_next(&r) < 6 * HZ);
+    rtc_update(&r, 5 * HZ - 10);
+    CHECK(!r.line);
+    EQUAL(guest_time(6 * HZ), at + 8);
 }
