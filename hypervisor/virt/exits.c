@@ -65,6 +65,14 @@ static uint32_t length_of(struct vcpu *v, struct exit_record *e) {
     }
 }
 
+// A message to Python: only this vCPU waits.
+static bool ask_python(struct vcpu *v, const struct exit_record *e) {
+    v->exit = *e;
+    v->state = VCPU_WAITING;
+    guest_notify(v->guest, GUEST_EVENT_MESSAGE);
+    return false;
+}
+
 // ---- One handler an exit ----
 
 static bool on_none(struct vcpu *v, struct exit_record *e) {
@@ -102,7 +110,7 @@ static __attribute__((noinline)) bool hypercall(struct vcpu *v, struct exit_reco
             return true;
         default:
             if (number >= HYPERCALL_PYTHON) {
-                return false;
+                return ask_python(v, e);
             }
             v->gpr[GPR_RAX] = 0 - (uint64_t)ENOSYS_RESULT;
             return true;
@@ -335,46 +343,29 @@ static const exit_handler handlers[EXIT_KINDS] = {
     | 1u << EXIT_HLT | 1u << EXIT_CR | 1u << EXIT_DR | 1u << EXIT_XSETBV | 1u << EXIT_PAUSE \
     | 1u << EXIT_WBINVD | 1u << EXIT_IO)
 
-// A message to Python: only this vCPU waits.
-static __attribute__((noinline)) bool ask_python(struct vcpu *v, const struct exit_record *e) {
-    v->exit = *e;
-    v->state = VCPU_WAITING;
-    guest_notify(v->guest, GUEST_EVENT_MESSAGE);
-    return false;
-}
-
-// The exits that complete no instruction, and those where it could not be had.
+// The exits that complete no instruction, and those where the cache does not know it.
 static __attribute__((noinline)) bool step_slow(struct vcpu *v, struct exit_record *e) {
-    if ((INSN_EXITS >> e->kind & 1) != 0 && (e->length = length_of(v, e)) == 0) {
+    if ((INSN_EXITS >> e->kind & 1) != 0 && e->length == 0 && (e->length = length_of(v, e)) == 0) {
         return true; // fault injected, or crashed
     }
-    if (!handlers[e->kind](v, e)) {
-        return ask_python(v, e);
-    }
-    if (e->length != 0) {
-        vcpu_skip(v, e->length);
-    }
     // The run loop wants to see every interrupt.
-    return e->kind != EXIT_INTERRUPT;
+    return handlers[e->kind](v, e) && e->kind != EXIT_INTERRUPT;
 }
 
-bool exit_step(struct vcpu *v, struct exit_record *e) {
+// The order of things here and the tail call of the handler keep it without a frame.
+bool exit_step(struct vcpu *v, struct exit_record *e, struct fetch_state f) {
     uint32_t kind = e->kind;
     v->exits[kind]++;
-    if ((INSN_EXITS >> kind & 1) == 0) {
+    if (__builtin_expect((INSN_EXITS >> kind & 1) == 0, 0)) {
         return step_slow(v, e);
     }
     if (e->length == 0) {
-        e->length = vcpu_insn_length_fast(v);
-        if (__builtin_expect(e->length == 0, 0)) {
+        const struct insn_slot *s = insn_slot_fast(v, f);
+        if (__builtin_expect(s == NULL, 0)) {
             return step_slow(v, e);
         }
+        v->insns->stats.hits++;
+        e->length = s->length;
     }
-    if (__builtin_expect(!handlers[kind](v, e), 0)) {
-        return ask_python(v, e);
-    }
-    if (__builtin_expect(e->length != 0, 1)) {
-        vcpu_skip(v, e->length);
-    }
-    return true; // entry itself looks at the requests and the state
+    return handlers[kind](v, e);
 }

@@ -167,8 +167,12 @@ static bool is_instruction(uint32_t kind) {
 void svm_exit_init(const struct virt_caps *caps) {
     for (size_t i = 0; i < SVM_EXIT_CODES; i++) {
         const struct svm_exit *x = &svm_exits[i];
-        bool fill = x->fill || (caps->nrip && is_instruction(x->kind));
-        svm_kinds[i] = x->kind | (fill ? SVM_KIND_FILL : 0);
+        bool length = caps->nrip && is_instruction(x->kind);
+        if (i == VMEXIT_MSR && !length) {
+            svm_kinds[i] = SVM_KIND_SPECIAL;
+        } else {
+            svm_kinds[i] = x->kind | (x->fill || length ? SVM_KIND_SPECIAL | SVM_KIND_FILL : 0);
+        }
     }
 }
 
@@ -253,9 +257,10 @@ void svm_after_exit(struct vcpu *v) {
     c->vmcb.tlb_control = TLB_CONTROL_NONE;
 }
 
-static bool once(struct vcpu *v, struct exit_record *e) {
+static bool once(struct vcpu *v, struct exit_record *e, struct fetch_state f) {
     (void)v;
     (void)e;
+    (void)f;
     return false;
 }
 

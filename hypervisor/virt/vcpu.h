@@ -143,6 +143,7 @@ struct fetch_state {
     uint64_t linear; // CS.base + RIP, wrapped as the mode wraps it
     uint64_t space; // CR3; any mode but 64-bit with 4 levels adds FETCH_*
 };
+#define FETCH_UNKNOWN ((struct fetch_state){0, UINT64_MAX}) // equals none
 
 // Bits that CR3 reserves (SDM 3A 2.5).
 #define FETCH_OTHER (UINT64_C(1) << 52) // not 64-bit code under 4-level paging
@@ -212,10 +213,13 @@ struct vcpu_ops {
     // when a request came first, or v is not VCPU_RUNNABLE. Fills *e. Only EXIT_ENTRY_FAILED
     // reports a refused entry.
     void (*enter)(struct vcpu *v, struct exit_record *e);
-    // The same again and again: calls handle(v, e) after each exit, until that
-    // answers false or enter would not enter (*e is EXIT_NONE then, and not handled).
-    // Keeps the registers of the caller only once, which enter cannot. NULL: use enter.
-    void (*run)(struct vcpu *v, struct exit_record *e, bool (*handle)(struct vcpu *, struct exit_record *));
+    // The same again and again: calls step(v, e, f) after each exit, moves RIP by
+    // e->length and enters again, until step answers false (RIP stays) or enter would
+    // not enter (*e is EXIT_NONE then). f is the fetch state of the instruction, or
+    // FETCH_UNKNOWN. Keeps the caller's registers only once, which enter cannot. NULL:
+    // use enter.
+    void (*run)(struct vcpu *v, struct exit_record *e,
+        bool (*step)(struct vcpu *, struct exit_record *, struct fetch_state));
 
     // Valid on the owning CPU while v is loaded.
     uint64_t (*reg_get)(struct vcpu *v, enum vreg reg);
