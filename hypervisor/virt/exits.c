@@ -65,6 +65,14 @@ static uint32_t length_of(struct vcpu *v, struct exit_record *e) {
     }
 }
 
+// A message to Python: only this vCPU waits.
+static bool ask_python(struct vcpu *v, const struct exit_record *e) {
+    v->exit = *e;
+    v->state = VCPU_WAITING;
+    guest_notify(v->guest, GUEST_EVENT_MESSAGE);
+    return false;
+}
+
 // ---- One handler an exit ----
 
 static bool on_none(struct vcpu *v, struct exit_record *e) {
@@ -81,15 +89,12 @@ static bool on_window(struct vcpu *v, struct exit_record *e) {
     return true;
 }
 
-static bool on_hypercall(struct vcpu *v, struct exit_record *e) {
-    if (virt->cpl(v) != 0) {
+static __attribute__((noinline)) bool hypercall(struct vcpu *v, struct exit_record *e) {
+    if (e->hypercall.cpl != 0) {
         return exit_inject(v, e, EXC_UD, false, 0);
     }
     uint32_t number = (uint32_t)v->gpr[GPR_RAX];
     switch (number) {
-        case HYPERCALL_NOP:
-            v->gpr[GPR_RAX] = 0;
-            return true;
         case HYPERCALL_ABI:
             v->gpr[GPR_RAX] = HYPERCALL_ABI_VERSION;
             return true;
@@ -105,11 +110,20 @@ static bool on_hypercall(struct vcpu *v, struct exit_record *e) {
             return true;
         default:
             if (number >= HYPERCALL_PYTHON) {
-                return false;
+                return ask_python(v, e);
             }
             v->gpr[GPR_RAX] = 0 - (uint64_t)ENOSYS_RESULT;
             return true;
     }
+}
+
+static bool on_hypercall(struct vcpu *v, struct exit_record *e) {
+    // Apart from the others, so that it needs no stack frame.
+    if ((uint32_t)v->gpr[GPR_RAX] == HYPERCALL_NOP && e->hypercall.cpl == 0) {
+        v->gpr[GPR_RAX] = 0;
+        return true;
+    }
+    return hypercall(v, e);
 }
 
 // Which accesses make the devices' timers or input worth another look.
@@ -329,49 +343,29 @@ static const exit_handler handlers[EXIT_KINDS] = {
     | 1u << EXIT_HLT | 1u << EXIT_CR | 1u << EXIT_DR | 1u << EXIT_XSETBV | 1u << EXIT_PAUSE \
     | 1u << EXIT_WBINVD | 1u << EXIT_IO)
 
-// A message to Python: only this vCPU waits.
-static __attribute__((noinline)) bool ask_python(struct vcpu *v, const struct exit_record *e) {
-    v->exit = *e;
-    v->state = VCPU_WAITING;
-    guest_notify(v->guest, GUEST_EVENT_MESSAGE);
-    return false;
-}
-
-static bool may_enter(const struct vcpu *v) {
-    return v->requests == 0 && v->state == VCPU_RUNNABLE;
-}
-
-// The exits that complete no instruction, and those where it could not be had.
+// The exits that complete no instruction, and those where the cache does not know it.
 static __attribute__((noinline)) bool step_slow(struct vcpu *v, struct exit_record *e) {
-    if ((INSN_EXITS >> e->kind & 1) != 0 && (e->length = length_of(v, e)) == 0) {
-        return may_enter(v); // fault injected, or crashed
-    }
-    if (!handlers[e->kind](v, e)) {
-        return ask_python(v, e);
-    }
-    if (e->length != 0) {
-        vcpu_skip(v, e->length);
+    if ((INSN_EXITS >> e->kind & 1) != 0 && e->length == 0 && (e->length = length_of(v, e)) == 0) {
+        return true; // fault injected, or crashed
     }
     // The run loop wants to see every interrupt.
-    return e->kind != EXIT_INTERRUPT && may_enter(v);
+    return handlers[e->kind](v, e) && e->kind != EXIT_INTERRUPT;
 }
 
-bool exit_step(struct vcpu *v, struct exit_record *e) {
-    v->exits[e->kind]++;
-    if ((INSN_EXITS >> e->kind & 1) == 0) {
+// The order of things here and the tail call of the handler keep it without a frame.
+bool exit_step(struct vcpu *v, struct exit_record *e, struct fetch_state f) {
+    uint32_t kind = e->kind;
+    v->exits[kind]++;
+    if (__builtin_expect((INSN_EXITS >> kind & 1) == 0, 0)) {
         return step_slow(v, e);
     }
     if (e->length == 0) {
-        e->length = vcpu_insn_length_fast(v);
-        if (__builtin_expect(e->length == 0, 0)) {
+        const struct insn_slot *s = insn_slot_fast(v, f);
+        if (__builtin_expect(s == NULL, 0)) {
             return step_slow(v, e);
         }
+        v->insns->stats.hits++;
+        e->length = s->length;
     }
-    if (__builtin_expect(!handlers[e->kind](v, e), 0)) {
-        return ask_python(v, e);
-    }
-    if (__builtin_expect(e->length != 0, 1)) {
-        vcpu_skip(v, e->length);
-    }
-    return may_enter(v);
+    return handlers[kind](v, e);
 }

@@ -9,8 +9,12 @@
 #define DEFINE(name, value) __asm__ volatile ("\n->" #name " %0 " #value : : "i" (value))
 #define DEFINE_GPR(name) DEFINE(VCPU_##name, offsetof(struct vcpu, gpr) + GPR_##name * sizeof(uint64_t))
 
+// One test of 64 bits sees requests and state, with the mask sign-extended over both.
+static_assert(offsetof(struct vcpu, state) == offsetof(struct vcpu, requests) + 4, "adjacent");
+static_assert(VCPU_RUNNABLE == 0, "entered when both are 0");
 // One store sets the kind and clears the length behind it.
 static_assert(offsetof(struct exit_record, length) == offsetof(struct exit_record, kind) + 4, "adjacent");
+static_assert(EXIT_WRMSR == EXIT_RDMSR + 1, "svm_switch.S adds");
 static_assert(EXIT_NONE == 0, "svm_switch.S");
 
 void offsets(void);
@@ -40,16 +44,29 @@ void offsets(void) {
     DEFINE(VCPU_REQUESTS_TO_LEAVE, (int)~REQ_WINDOW);
 
     DEFINE(EXIT_KIND, offsetof(struct exit_record, kind));
+    DEFINE(EXIT_LENGTH, offsetof(struct exit_record, length));
+    DEFINE(EXIT_KIND_RDMSR, EXIT_RDMSR);
+    DEFINE(EXIT_HYPERCALL_CPL, offsetof(struct exit_record, hypercall.cpl));
     DEFINE(EXIT_RAW, offsetof(struct exit_record, raw));
 
     DEFINE(VMCB_INTERRUPT_SHADOW, offsetof(struct vmcb, interrupt_shadow));
     DEFINE(VMCB_EXITCODE, offsetof(struct vmcb, exitcode));
+    DEFINE(VMCB_EXITINFO1, offsetof(struct vmcb, exitinfo1));
+    DEFINE(VMCB_CS_ATTRIBUTES, offsetof(struct vmcb, cs.attributes));
+    DEFINE(VMCB_EFER, offsetof(struct vmcb, efer));
+    DEFINE(VMCB_CR3, offsetof(struct vmcb, cr3));
+    DEFINE(VMCB_CR4, offsetof(struct vmcb, cr4));
+    DEFINE(VMCB_CPL, offsetof(struct vmcb, cpl));
     DEFINE(VMCB_RFLAGS, offsetof(struct vmcb, rflags));
     DEFINE(VMCB_RIP, offsetof(struct vmcb, rip));
     DEFINE(VMCB_RSP, offsetof(struct vmcb, rsp));
     DEFINE(VMCB_RAX, offsetof(struct vmcb, rax));
     DEFINE(RFLAGS_TF_BYTE1, RFLAGS_TF >> 8);
+    DEFINE(EFER_LMA_BYTE1, EFER_LMA >> 8);
+    DEFINE(ATTR_L_BYTE1, VMCB_ATTR_L >> 8);
+    DEFINE(CR4_LA57_BYTE1, CR4_LA57 >> 8);
     DEFINE(SVM_HOST_SAVE_PA, offsetof(struct svm_control, host_save_pa));
     DEFINE(SVM_ATTENTION, offsetof(struct svm_control, attention));
+    DEFINE(SVM_FILL, SVM_KIND_FILL);
     DEFINE(SVM_KINDS, SVM_EXIT_CODES);
 }

@@ -138,9 +138,16 @@ static void run_exits(struct vcpu *v, struct exit_record *e) {
         virt->run(v, e, exit_step);
         return;
     }
-    do {
+    for (;;) {
         virt->enter(v, e);
-    } while (exit_step(v, e));
+        if (!exit_step(v, e, FETCH_UNKNOWN)) {
+            return;
+        }
+        vcpu_skip(v, e->length);
+        if (v->requests != 0 || v->state != VCPU_RUNNABLE) {
+            return;
+        }
+    }
 }
 
 void vcpu_run(struct vcpu *v) {

@@ -18,9 +18,10 @@ _Noreturn void cpu_main(void);
 // Runs v until a request, the end of its guest or a message to Python.
 void vcpu_run(struct vcpu *v);
 
-// exits.c: one exit. The closed list is handled in C (RIP moved where it should be),
-// everything else becomes a message to Python. True: enter again at once.
-bool exit_step(struct vcpu *v, struct exit_record *e);
+// exits.c: one exit. The closed list is handled in C, everything else becomes a
+// message to Python. True: the caller moves RIP by e->length and enters again, unless
+// a request is pending or the vCPU is not VCPU_RUNNABLE any more.
+bool exit_step(struct vcpu *v, struct exit_record *e, struct fetch_state f);
 
 // The control CPU keeps v still: returns 0 once it is parked (vcpu_put done, all
 // its state readable), -ETIMEDOUT when it does not answer within a second.

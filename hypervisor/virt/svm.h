@@ -46,11 +46,14 @@ static inline struct vmcb *svm_vmcb(const struct vcpu *v) {
 }
 
 // svm_switch.S
-void svm_run(struct vcpu *v, struct exit_record *e, bool (*handle)(struct vcpu *, struct exit_record *));
+void svm_run(struct vcpu *v, struct exit_record *e,
+    bool (*step)(struct vcpu *, struct exit_record *, struct fetch_state));
 
 // svm_exit.c
 #define SVM_EXIT_CODES 0x100 // of intercepts with a bit or a small number of their own
-#define SVM_KIND_FILL 0x80 // svm_kinds: svm_fill has more to say
+// svm_kinds: an exit kind, with these bits.
+#define SVM_KIND_SPECIAL 0x80 // alone: RDMSR or WRMSR
+#define SVM_KIND_FILL 0x40 // svm_fill has more to say
 extern uint8_t svm_kinds[SVM_EXIT_CODES];
 void svm_exit_init(const struct virt_caps *caps);
 void svm_enter(struct vcpu *v, struct exit_record *e);

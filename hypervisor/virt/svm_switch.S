@@ -1,11 +1,9 @@
 // The AMD-V world switch and the loop around it:
 //
 //   void svm_run(struct vcpu *v, struct exit_record *e,
-//                bool (*handle)(struct vcpu *, struct exit_record *));
+//                bool (*step)(struct vcpu *, struct exit_record *, struct fetch_state));
 //
-// Enters the guest and calls handle(v, e) after each exit until it answers false or
-// a request is pending (then *e is EXIT_NONE). Interrupts are enabled before, after
-// and in between.
+// as run in vcpu.h. Interrupts are enabled before, after and in between.
 //
 // #VMEXIT brings back RIP, RSP, RAX, RFLAGS, the control registers, EFER, the
 // descriptor tables and CS, SS, DS, ES (APM volume 2, 15.6.1). All else is moved
@@ -14,7 +12,7 @@
 
 #define SLOT_VCPU 0
 #define SLOT_RECORD 8
-#define SLOT_HANDLE 16
+#define SLOT_STEP 16
 #define SLOTS 24
 
 // RDI is the vCPU, RAX its control structure. Afterwards RDI is the vCPU again, RBX
@@ -33,7 +31,7 @@
     // stays set: with V_INTR_MASKING it is the monitor's IF that lets physical
     // interrupts end the guest (15.21.1).
     clgi
-    testl $VCPU_REQUESTS_TO_LEAVE, VCPU_REQUESTS(%rdi)
+    testq $VCPU_REQUESTS_TO_LEAVE, VCPU_REQUESTS(%rdi)
     jne \not_entered
 
     // 3. FS, GS, TR, LDTR and the system-call MSRs, then the general registers.
@@ -121,13 +119,35 @@ svm_run:
     ja .Lfill
     movzbl svm_kinds(%rax), %ecx
     testb %cl, %cl
-    js .Lfill
+    js .Lspecial
+.Lkind:
     movq %rcx, EXIT_KIND(%rsi) // and length 0
-.Lhandle:
-    call *SLOT_HANDLE(%rsp)
+    movb VMCB_CPL(%rbx), %cl
+    movb %cl, EXIT_HYPERCALL_CPL(%rsi)
+    // The fetch state of 64-bit code under four-level paging is RIP and CR3.
+    testb $EFER_LMA_BYTE1, VMCB_EFER + 1(%rbx)
+    je .Lother_mode
+    testb $ATTR_L_BYTE1, VMCB_CS_ATTRIBUTES + 1(%rbx)
+    je .Lother_mode
+    testb $CR4_LA57_BYTE1, VMCB_CR4 + 1(%rbx)
+    jne .Lother_mode
+    movq VMCB_RIP(%rbx), %rdx
+    movq VMCB_CR3(%rbx), %rcx
+.Lstep:
+    call *SLOT_STEP(%rsp)
     movq SLOT_VCPU(%rsp), %rdi
     testb %al, %al
-    jne .Lenter
+    je .Lreturn
+    movq SLOT_RECORD(%rsp), %rsi
+    movl EXIT_LENGTH(%rsi), %eax
+    movq VCPU_RIP(%rdi), %rcx
+    addq %rax, %rcx
+    movq %rcx, VCPU_RIP(%rdi)
+    cmpl %eax, %ecx
+    jae .Lenter
+    call vcpu_wrap_rip
+    movq SLOT_VCPU(%rsp), %rdi
+    jmp .Lenter
 
 .Lreturn:
     addq $SLOTS, %rsp
@@ -139,12 +159,30 @@ svm_run:
     popq %rbx
     ret
 
+.Lspecial:
+    testb $SVM_FILL, %cl
+    jne .Lfill
+    // 15.11: EXITINFO1 is 1 for WRMSR.
+    movl VMCB_EXITINFO1(%rbx), %ecx
+    addl $EXIT_KIND_RDMSR, %ecx
+    jmp .Lkind
+
     // svm_fill(v, e) for the kinds that have more to say.
 .Lfill:
     call svm_fill
     movq SLOT_VCPU(%rsp), %rdi
     movq SLOT_RECORD(%rsp), %rsi
-    jmp .Lhandle
+    xorl %edx, %edx // FETCH_UNKNOWN
+    movq $-1, %rcx
+    jmp .Lstep
+
+.Lother_mode:
+    call svm_fetch_state
+    movq %rdx, %rcx
+    movq %rax, %rdx
+    movq SLOT_VCPU(%rsp), %rdi
+    movq SLOT_RECORD(%rsp), %rsi
+    jmp .Lstep
 
     // The rarer entries, with C on both sides.
 .Lattention:

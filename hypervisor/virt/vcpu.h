@@ -74,8 +74,8 @@ enum {
 };
 
 enum vcpu_state {
+    VCPU_RUNNABLE, // 0: entry tests it together with the requests
     VCPU_OFF, // not yet started, or ended
-    VCPU_RUNNABLE,
     VCPU_HALTED, // HLT: waits for an interrupt
     VCPU_WAITING, // waits for Python's answer to `exit`
     VCPU_CRASHED,
@@ -89,14 +89,15 @@ struct vcpu {
     uint64_t control_pa;
     uint64_t host_rsp; // of the CPU that runs it, inside enter() only
     // From here on C only.
+    // Side by side: entry tests both at once, and goes ahead when both are 0.
     volatile uint32_t requests; // REQ_*
+    volatile uint32_t state; // enum vcpu_state
     uint32_t event, event_error; // with REQ_INJECT
     uint8_t index; // in its guest
     uint8_t tpr; // CR8, where it exits
     bool skipped; // RIP was moved past an instruction: entry ends the shadow
     bool launched; // vmx: VMRESUME next
     bool window_open_wanted;
-    volatile uint32_t state; // enum vcpu_state
     volatile uint32_t parked; // acknowledges REQ_PARK
     uint32_t cpu; // physical CPU index
     uint64_t timer_next; // host TSC of the guest's next timer event; UINT64_MAX: none
@@ -142,6 +143,7 @@ struct fetch_state {
     uint64_t linear; // CS.base + RIP, wrapped as the mode wraps it
     uint64_t space; // CR3; any mode but 64-bit with 4 levels adds FETCH_*
 };
+#define FETCH_UNKNOWN ((struct fetch_state){0, UINT64_MAX}) // equals none
 
 // Bits that CR3 reserves (SDM 3A 2.5).
 #define FETCH_OTHER (UINT64_C(1) << 52) // not 64-bit code under 4-level paging
@@ -207,14 +209,17 @@ struct vcpu_ops {
     int (*vcpu_put)(struct vcpu *v);
 
     // One entry and one exit; interrupts are enabled before and after, and were
-    // off between the test of v->requests and the entry: returns 0 with
-    // EXIT_NONE when a request came first. Fills *e. Only EXIT_ENTRY_FAILED
+    // off between the test of v->requests and the entry: returns with EXIT_NONE
+    // when a request came first, or v is not VCPU_RUNNABLE. Fills *e. Only EXIT_ENTRY_FAILED
     // reports a refused entry.
     void (*enter)(struct vcpu *v, struct exit_record *e);
-    // The same again and again: calls handle(v, e) after each exit, until that
-    // answers false or a request is pending (*e is EXIT_NONE then, and not handled).
-    // Keeps the registers of the caller only once, which enter cannot. NULL: use enter.
-    void (*run)(struct vcpu *v, struct exit_record *e, bool (*handle)(struct vcpu *, struct exit_record *));
+    // The same again and again: calls step(v, e, f) after each exit, moves RIP by
+    // e->length and enters again, until step answers false (RIP stays) or enter would
+    // not enter (*e is EXIT_NONE then). f is the fetch state of the instruction, or
+    // FETCH_UNKNOWN. Keeps the caller's registers only once, which enter cannot. NULL:
+    // use enter.
+    void (*run)(struct vcpu *v, struct exit_record *e,
+        bool (*step)(struct vcpu *, struct exit_record *, struct fetch_state));
 
     // Valid on the owning CPU while v is loaded.
     uint64_t (*reg_get)(struct vcpu *v, enum vreg reg);
