@@ -69,6 +69,9 @@ struct exit_record {
             bool decoded;
         } dr;
         struct {
+            uint8_t cpl;
+        } hypercall;
+        struct {
             uint8_t vector;
             bool has_error;
             uint32_t error;

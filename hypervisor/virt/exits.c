@@ -81,15 +81,12 @@ static bool on_window(struct vcpu *v, struct exit_record *e) {
     return true;
 }
 
-static bool on_hypercall(struct vcpu *v, struct exit_record *e) {
-    if (virt->cpl(v) != 0) {
+static __attribute__((noinline)) bool hypercall(struct vcpu *v, struct exit_record *e) {
+    if (e->hypercall.cpl != 0) {
         return exit_inject(v, e, EXC_UD, false, 0);
     }
     uint32_t number = (uint32_t)v->gpr[GPR_RAX];
     switch (number) {
-        case HYPERCALL_NOP:
-            v->gpr[GPR_RAX] = 0;
-            return true;
         case HYPERCALL_ABI:
             v->gpr[GPR_RAX] = HYPERCALL_ABI_VERSION;
             return true;
@@ -110,6 +107,15 @@ static bool on_hypercall(struct vcpu *v, struct exit_record *e) {
             v->gpr[GPR_RAX] = 0 - (uint64_t)ENOSYS_RESULT;
             return true;
     }
+}
+
+static bool on_hypercall(struct vcpu *v, struct exit_record *e) {
+    // Apart from the others, so that it needs no stack frame.
+    if ((uint32_t)v->gpr[GPR_RAX] == HYPERCALL_NOP && e->hypercall.cpl == 0) {
+        v->gpr[GPR_RAX] = 0;
+        return true;
+    }
+    return hypercall(v, e);
 }
 
 // Which accesses make the devices' timers or input worth another look.
@@ -337,14 +343,10 @@ static __attribute__((noinline)) bool ask_python(struct vcpu *v, const struct ex
     return false;
 }
 
-static bool may_enter(const struct vcpu *v) {
-    return v->requests == 0 && v->state == VCPU_RUNNABLE;
-}
-
 // The exits that complete no instruction, and those where it could not be had.
 static __attribute__((noinline)) bool step_slow(struct vcpu *v, struct exit_record *e) {
     if ((INSN_EXITS >> e->kind & 1) != 0 && (e->length = length_of(v, e)) == 0) {
-        return may_enter(v); // fault injected, or crashed
+        return true; // fault injected, or crashed
     }
     if (!handlers[e->kind](v, e)) {
         return ask_python(v, e);
@@ -353,12 +355,13 @@ static __attribute__((noinline)) bool step_slow(struct vcpu *v, struct exit_reco
         vcpu_skip(v, e->length);
     }
     // The run loop wants to see every interrupt.
-    return e->kind != EXIT_INTERRUPT && may_enter(v);
+    return e->kind != EXIT_INTERRUPT;
 }
 
 bool exit_step(struct vcpu *v, struct exit_record *e) {
-    v->exits[e->kind]++;
-    if ((INSN_EXITS >> e->kind & 1) == 0) {
+    uint32_t kind = e->kind;
+    v->exits[kind]++;
+    if ((INSN_EXITS >> kind & 1) == 0) {
         return step_slow(v, e);
     }
     if (e->length == 0) {
@@ -367,11 +370,11 @@ bool exit_step(struct vcpu *v, struct exit_record *e) {
             return step_slow(v, e);
         }
     }
-    if (__builtin_expect(!handlers[e->kind](v, e), 0)) {
+    if (__builtin_expect(!handlers[kind](v, e), 0)) {
         return ask_python(v, e);
     }
     if (__builtin_expect(e->length != 0, 1)) {
         vcpu_skip(v, e->length);
     }
-    return may_enter(v);
+    return true; // entry itself looks at the requests and the state
 }

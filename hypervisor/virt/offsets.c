@@ -9,6 +9,9 @@
 #define DEFINE(name, value) __asm__ volatile ("\n->" #name " %0 " #value : : "i" (value))
 #define DEFINE_GPR(name) DEFINE(VCPU_##name, offsetof(struct vcpu, gpr) + GPR_##name * sizeof(uint64_t))
 
+// One test of 64 bits sees requests and state, with the mask sign-extended over both.
+static_assert(offsetof(struct vcpu, state) == offsetof(struct vcpu, requests) + 4, "adjacent");
+static_assert(VCPU_RUNNABLE == 0, "entered when both are 0");
 // One store sets the kind and clears the length behind it.
 static_assert(offsetof(struct exit_record, length) == offsetof(struct exit_record, kind) + 4, "adjacent");
 static_assert(EXIT_NONE == 0, "svm_switch.S");
@@ -40,10 +43,12 @@ void offsets(void) {
     DEFINE(VCPU_REQUESTS_TO_LEAVE, (int)~REQ_WINDOW);
 
     DEFINE(EXIT_KIND, offsetof(struct exit_record, kind));
+    DEFINE(EXIT_HYPERCALL_CPL, offsetof(struct exit_record, hypercall.cpl));
     DEFINE(EXIT_RAW, offsetof(struct exit_record, raw));
 
     DEFINE(VMCB_INTERRUPT_SHADOW, offsetof(struct vmcb, interrupt_shadow));
     DEFINE(VMCB_EXITCODE, offsetof(struct vmcb, exitcode));
+    DEFINE(VMCB_CPL, offsetof(struct vmcb, cpl));
     DEFINE(VMCB_RFLAGS, offsetof(struct vmcb, rflags));
     DEFINE(VMCB_RIP, offsetof(struct vmcb, rip));
     DEFINE(VMCB_RSP, offsetof(struct vmcb, rsp));

@@ -140,7 +140,7 @@ static void run_exits(struct vcpu *v, struct exit_record *e) {
     }
     do {
         virt->enter(v, e);
-    } while (exit_step(v, e));
+    } while (exit_step(v, e) && v->requests == 0 && v->state == VCPU_RUNNABLE);
 }
 
 void vcpu_run(struct vcpu *v) {

@@ -19,7 +19,8 @@ _Noreturn void cpu_main(void);
 void vcpu_run(struct vcpu *v);
 
 // exits.c: one exit. The closed list is handled in C (RIP moved where it should be),
-// everything else becomes a message to Python. True: enter again at once.
+// everything else becomes a message to Python. True: enter again, unless a request is
+// pending or the vCPU is not VCPU_RUNNABLE any more, which entry itself looks at.
 bool exit_step(struct vcpu *v, struct exit_record *e);
 
 // The control CPU keeps v still: returns 0 once it is parked (vcpu_put done, all

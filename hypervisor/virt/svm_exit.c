@@ -33,6 +33,11 @@ static void fill_io(struct vcpu *v, const struct vmcb *b, struct exit_record *e)
     e->length = (uint32_t)(b->exitinfo2 - v->rip);
 }
 
+static void fill_hypercall(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
+    (void)v;
+    e->hypercall.cpl = b->cpl;
+}
+
 static void fill_msr(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
     (void)v;
     // 15.11: EXITINFO1 is 1 for WRMSR.
@@ -180,6 +185,8 @@ void svm_fill(struct vcpu *v, struct exit_record *e) {
         }
         if (x->fill) {
             x->fill(v, b, e);
+        } else {
+            fill_hypercall(v, b, e);
         }
     } else if (code == VMEXIT_NPF) {
         e->kind = EXIT_NESTED_FAULT;
@@ -236,8 +243,8 @@ void svm_after_exit(struct vcpu *v) {
     if (c->attention & SVM_ATTENTION_DEBUG) {
         vcpu_debug_disarm();
     }
-    if (c->attention & SVM_ATTENTION_CHECK && (uint32_t)c->vmcb.exitcode == VMEXIT_INVALID) {
-        // Some emulators leave the monitor's own in the VMCB.
+    if (c->broken[0] && (uint32_t)c->vmcb.exitcode == VMEXIT_INVALID) {
+        // The emulators leave the monitor's own in the VMCB.
         v->rip = c->checked_rip;
         v->gpr[GPR_RSP] = c->checked_rsp;
         v->gpr[GPR_RAX] = c->checked_rax;

@@ -33,7 +33,7 @@
     // stays set: with V_INTR_MASKING it is the monitor's IF that lets physical
     // interrupts end the guest (15.21.1).
     clgi
-    testl $VCPU_REQUESTS_TO_LEAVE, VCPU_REQUESTS(%rdi)
+    testq $VCPU_REQUESTS_TO_LEAVE, VCPU_REQUESTS(%rdi)
     jne \not_entered
 
     // 3. FS, GS, TR, LDTR and the system-call MSRs, then the general registers.
@@ -123,6 +123,8 @@ svm_run:
     testb %cl, %cl
     js .Lfill
     movq %rcx, EXIT_KIND(%rsi) // and length 0
+    movzbl VMCB_CPL(%rbx), %ecx
+    movb %cl, EXIT_HYPERCALL_CPL(%rsi)
 .Lhandle:
     call *SLOT_HANDLE(%rsp)
     movq SLOT_VCPU(%rsp), %rdi

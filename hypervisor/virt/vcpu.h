@@ -74,8 +74,8 @@ enum {
 };
 
 enum vcpu_state {
+    VCPU_RUNNABLE, // 0: entry tests it together with the requests
     VCPU_OFF, // not yet started, or ended
-    VCPU_RUNNABLE,
     VCPU_HALTED, // HLT: waits for an interrupt
     VCPU_WAITING, // waits for Python's answer to `exit`
     VCPU_CRASHED,
@@ -89,14 +89,15 @@ struct vcpu {
     uint64_t control_pa;
     uint64_t host_rsp; // of the CPU that runs it, inside enter() only
     // From here on C only.
+    // Side by side: entry tests both at once, and goes ahead when both are 0.
     volatile uint32_t requests; // REQ_*
+    volatile uint32_t state; // enum vcpu_state
     uint32_t event, event_error; // with REQ_INJECT
     uint8_t index; // in its guest
     uint8_t tpr; // CR8, where it exits
     bool skipped; // RIP was moved past an instruction: entry ends the shadow
     bool launched; // vmx: VMRESUME next
     bool window_open_wanted;
-    volatile uint32_t state; // enum vcpu_state
     volatile uint32_t parked; // acknowledges REQ_PARK
     uint32_t cpu; // physical CPU index
     uint64_t timer_next; // host TSC of the guest's next timer event; UINT64_MAX: none
@@ -207,12 +208,12 @@ struct vcpu_ops {
     int (*vcpu_put)(struct vcpu *v);
 
     // One entry and one exit; interrupts are enabled before and after, and were
-    // off between the test of v->requests and the entry: returns 0 with
-    // EXIT_NONE when a request came first. Fills *e. Only EXIT_ENTRY_FAILED
+    // off between the test of v->requests and the entry: returns with EXIT_NONE
+    // when a request came first, or v is not VCPU_RUNNABLE. Fills *e. Only EXIT_ENTRY_FAILED
     // reports a refused entry.
     void (*enter)(struct vcpu *v, struct exit_record *e);
     // The same again and again: calls handle(v, e) after each exit, until that
-    // answers false or a request is pending (*e is EXIT_NONE then, and not handled).
+    // answers false or enter would not enter (*e is EXIT_NONE then, and not handled).
     // Keeps the registers of the caller only once, which enter cannot. NULL: use enter.
     void (*run)(struct vcpu *v, struct exit_record *e, bool (*handle)(struct vcpu *, struct exit_record *));
 

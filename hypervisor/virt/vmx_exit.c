@@ -39,7 +39,6 @@ static inline void fill_instruction(struct exit_record *e, uint32_t kind, uint64
 DEFINE_INSTRUCTION(fill_cpuid, EXIT_CPUID)
 DEFINE_INSTRUCTION(fill_rdmsr, EXIT_RDMSR)
 DEFINE_INSTRUCTION(fill_wrmsr, EXIT_WRMSR)
-DEFINE_INSTRUCTION(fill_hypercall, EXIT_HYPERCALL)
 DEFINE_INSTRUCTION(fill_hlt, EXIT_HLT)
 DEFINE_INSTRUCTION(fill_xsetbv, EXIT_XSETBV)
 DEFINE_INSTRUCTION(fill_pause, EXIT_PAUSE)
@@ -48,6 +47,11 @@ DEFINE_INSTRUCTION(fill_virt_insn, EXIT_VIRT_INSN)
 DEFINE_INSTRUCTION(fill_other_insn, EXIT_OTHER_INSN)
 DEFINE_EVENT(fill_interrupt, EXIT_INTERRUPT)
 DEFINE_EVENT(fill_shutdown, EXIT_SHUTDOWN)
+
+static void fill_hypercall(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    fill_instruction(e, EXIT_HYPERCALL, reason);
+    e->hypercall.cpl = (uint8_t)vmx_cpl(v);
+}
 
 static void fill_unknown(struct exit_record *e, uint64_t reason, struct vcpu *v) {
     (void)v;

@@ -30,7 +30,7 @@ vmx_enter:
     // 3. From here to the exit nothing interrupts: a request made after the test leaves its
     // kick pending, and that ends the guest at once.
     cli
-    testl $VCPU_REQUESTS_TO_LEAVE, VCPU_REQUESTS(%rdi)
+    testq $VCPU_REQUESTS_TO_LEAVE, VCPU_REQUESTS(%rdi)
     jnz .Lnot_entered
     movb $0, VCPU_SKIPPED(%rdi)
 
