@@ -143,7 +143,9 @@ static void run_exits(struct vcpu *v, struct exit_record *e) {
         if (!exit_step(v, e, FETCH_UNKNOWN)) {
             return;
         }
-        vcpu_skip(v, e->length);
+        if (e->length != 0) {
+            vcpu_skip(v, e->length);
+        }
         if (v->requests != 0 || v->state != VCPU_RUNNABLE) {
             return;
         }

@@ -175,7 +175,6 @@ static int load(struct vcpu *v) {
         return -EIO;
     }
     v->launched = false; // put() cleared it
-    v->host_rsp = 0;
     write_host_state(cpu);
     vmx_write(VMCS_TSC_OFFSET, v->tsc_offset); // may have been set while it was nowhere
     write_cr2(x->cr2);
@@ -205,7 +204,6 @@ static int vcpu_init(struct vcpu *v) {
     }
     *(uint32_t *)v->control = vmx_machine.revision;
     v->launched = false;
-    v->host_rsp = 0;
     struct vmx_vcpu *x = vmx_of(v);
     x->last_cpu = NO_CPU; // flushes at the first load: the VPID may have had an owner
 
@@ -241,6 +239,17 @@ static int put(struct vcpu *v) {
     x->dr6 = read_dr6();
     v->launched = false;
     return vmclear(v->control_pa) ? 0 : -EIO;
+}
+
+static bool once(struct vcpu *v, struct exit_record *e, struct fetch_state f) {
+    (void)v;
+    (void)e;
+    (void)f;
+    return false;
+}
+
+static void enter(struct vcpu *v, struct exit_record *e) {
+    vmx_run(v, e, once);
 }
 
 static void set_tsc_offset(struct vcpu *v, uint64_t offset) {
@@ -281,7 +290,8 @@ const struct vcpu_ops vmx_ops = {
     .vcpu_free = vcpu_free,
     .vcpu_load = load,
     .vcpu_put = put,
-    .enter = vmx_enter,
+    .enter = enter,
+    .run = vmx_run,
     .reg_get = vmx_reg_get,
     .reg_set = vmx_reg_set,
     .seg_get = vmx_seg_get,

@@ -94,8 +94,9 @@ static inline void vmx_postpone(struct vcpu *v, uint32_t work) {
     v->nested_seen = VMX_NOT_SEEN;
 }
 
-// vmx_switch.S. vmx_enter is the back end's enter(); the others are its exits from it.
-void vmx_enter(struct vcpu *v, struct exit_record *e);
+// vmx_switch.S
+void vmx_run(struct vcpu *v, struct exit_record *e,
+    bool (*step)(struct vcpu *, struct exit_record *, struct fetch_state));
 void vmx_host_entry(void); // HOST_RIP
 void vmx_unblock_nmi(void);
 

@@ -16,13 +16,12 @@ static inline void fill_plain(struct exit_record *e, uint32_t kind, uint64_t rea
     e->qualification2 = 0;
 }
 
-// The instruction length is defined for exits that an instruction caused (SDM 27.2.5).
+// The instruction length is defined for exits that an instruction caused (SDM 27.2.5). The
+// hot kinds have no qualification, and the record's is left alone.
 static inline void fill_instruction(struct exit_record *e, uint32_t kind, uint64_t reason) {
     e->kind = kind;
     e->length = vmx_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
     e->raw = reason;
-    e->qualification = 0;
-    e->qualification2 = 0;
 }
 
 #define DEFINE_INSTRUCTION(name, kind) \

@@ -6,6 +6,12 @@
 #include "virt/vcpu.h"
 #include "virt/vmx.h"
 
+// One test of 64 bits sees requests and state, with the mask sign-extended over both.
+_Static_assert(offsetof(struct vcpu, state) == offsetof(struct vcpu, requests) + 4, "adjacent");
+_Static_assert(VCPU_RUNNABLE == 0, "entered when both are 0");
+// One store sets the kind and clears the length behind it.
+_Static_assert(offsetof(struct exit_record, length) == offsetof(struct exit_record, kind) + 4, "adjacent");
+
 #define DEFINE(name, value) __asm__ volatile ("\n->" #name " %0 " #value : : "i" (value))
 #define DEFINE_GPR(name) DEFINE(VCPU_##name, offsetof(struct vcpu, gpr) + GPR_##name * sizeof(uint64_t))
 
@@ -29,7 +35,6 @@ void vmx_offsets(void) {
     DEFINE_GPR(R14);
     DEFINE_GPR(R15);
     DEFINE(VCPU_RIP, offsetof(struct vcpu, rip));
-    DEFINE(VCPU_HOST_RSP, offsetof(struct vcpu, host_rsp));
     DEFINE(VCPU_REQUESTS, offsetof(struct vcpu, requests));
     DEFINE(VCPU_REQUESTS_TO_LEAVE, (int)~REQ_WINDOW);
     DEFINE(VCPU_SKIPPED, offsetof(struct vcpu, skipped));
@@ -38,6 +43,7 @@ void vmx_offsets(void) {
     DEFINE(VCPU_GUEST, offsetof(struct vcpu, guest));
     DEFINE(GUEST_NESTED_GENERATION, offsetof(struct guest, nested_generation));
     DEFINE(EXIT_RECORD_KIND, offsetof(struct exit_record, kind));
+    DEFINE(EXIT_RECORD_LENGTH, offsetof(struct exit_record, length));
     DEFINE(EXIT_KIND_NONE, EXIT_NONE);
     DEFINE(VMX_REASON_COUNT, REASON_COUNT);
 
