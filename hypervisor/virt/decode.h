@@ -126,10 +126,14 @@ struct insn_cache {
     struct insn_stats stats;
     uint64_t zero; // fast-path entries of absent levels point here
     struct insn_detail *details; // one a slot
+    uint64_t generation; // of the nested tables, that no slot is older than
 };
 
 struct insn_cache *insn_cache_create(void); // NULL: no memory
 void insn_cache_free(struct insn_cache *cache);
+// Empties the slots that are older than `generation` of the nested tables: vcpu_load
+// does, so that no exit has to compare it.
+void insn_cache_sync(struct insn_cache *cache, uint64_t generation);
 
 // The instruction at the vCPU's CS:RIP, valid until the next call. 0; -EFAULT when it
 // cannot be fetched (*fault says why); -EINVAL when the bytes are no instruction;
@@ -156,16 +160,14 @@ static inline bool insn_entry_moved(const struct insn_entry_at *e) {
 }
 
 // The slot of `f` if all that it was made from still reads the same; NULL: unknown.
-static inline const struct insn_slot *insn_slot_fast(const struct vcpu *v, struct fetch_state f) {
-    const struct insn_slot *s = &v->insns->slots[insn_slot_index(f.linear)];
+// Only while no slot is older than the nested tables: see insn_slot_fast, insn_cache_sync.
+static inline const struct insn_slot *insn_slot_current(const struct insn_cache *cache, struct fetch_state f) {
+    const struct insn_slot *s = &cache->slots[insn_slot_index(f.linear)];
     if (__builtin_expect(s->linear != f.linear || s->space != f.space, 0)) {
         s = (const struct insn_slot *)((uintptr_t)s ^ sizeof(*s));
         if (s->linear != f.linear || s->space != f.space) {
             return NULL;
         }
-    }
-    if (s->generation != v->guest->nested_generation) {
-        return NULL;
     }
     const struct insn_entry_at *e = s->entry;
     if (insn_entry_moved(&e[0]) || insn_entry_moved(&e[1]) || insn_entry_moved(&e[2])) {
@@ -175,6 +177,11 @@ static inline const struct insn_slot *insn_slot_fast(const struct vcpu *v, struc
         return NULL;
     }
     return (s->bytes ^ *(const volatile insn_window *)s->code) & s->mask ? NULL : s;
+}
+
+static inline const struct insn_slot *insn_slot_fast(const struct vcpu *v, struct fetch_state f) {
+    const struct insn_slot *s = insn_slot_current(v->insns, f);
+    return s && s->generation == v->guest->nested_generation ? s : NULL;
 }
 
 // The length alone, for exits that need no operands: 0 means ask vcpu_insn, which

@@ -352,15 +352,13 @@ static __attribute__((noinline)) bool step_slow(struct vcpu *v, struct exit_reco
     return handlers[e->kind](v, e) && e->kind != EXIT_INTERRUPT;
 }
 
-// The order of things here and the tail call of the handler keep it without a frame.
+// The tail call of the handler keeps it without a frame. An exit that completes no
+// instruction comes with length 0 and FETCH_UNKNOWN, so it takes the slow way.
 bool exit_step(struct vcpu *v, struct exit_record *e, struct fetch_state f) {
     uint32_t kind = e->kind;
     v->exits[kind]++;
-    if (__builtin_expect((INSN_EXITS >> kind & 1) == 0, 0)) {
-        return step_slow(v, e);
-    }
     if (e->length == 0) {
-        const struct insn_slot *s = insn_slot_fast(v, f);
+        const struct insn_slot *s = insn_slot_current(v->insns, f);
         if (__builtin_expect(s == NULL, 0)) {
             return step_slow(v, e);
         }

@@ -40,15 +40,24 @@ struct insn_cache_memory {
 };
 #define CACHE_PAGES ((sizeof(struct insn_cache_memory) + PAGE_SIZE - 1) / PAGE_SIZE)
 
+static void empty_slot(struct insn_slot *s) {
+    s->generation = INSN_EMPTY;
+    s->space = FETCH_NEVER; // matches no look-up
+}
+
+static void empty(struct insn_cache *cache) {
+    for (int i = 0; i < INSN_SLOTS; i++) {
+        empty_slot(&cache->slots[i]);
+    }
+}
+
 struct insn_cache *insn_cache_create(void) {
     struct insn_cache_memory *memory = page_alloc(CACHE_PAGES);
     if (!memory) {
         return NULL;
     }
     memory->cache.details = memory->details;
-    for (int i = 0; i < INSN_SLOTS; i++) {
-        memory->cache.slots[i].generation = INSN_EMPTY;
-    }
+    empty(&memory->cache);
     return &memory->cache;
 }
 
@@ -56,6 +65,14 @@ void insn_cache_free(struct insn_cache *cache) {
     if (cache) {
         page_free(cache, CACHE_PAGES);
     }
+}
+
+void insn_cache_sync(struct insn_cache *cache, uint64_t generation) {
+    if (cache->generation == generation) {
+        return;
+    }
+    cache->generation = generation;
+    empty(cache);
 }
 
 struct fetch_state fetch_state_of(uint64_t rip, uint64_t cs_base, uint32_t cs_attributes, uint64_t cr0,
@@ -312,7 +329,7 @@ static __attribute__((noinline)) int insn_slow(struct vcpu *v, struct fetch_stat
     }
     struct insn_slot *s = &cache->slots[chosen];
     struct insn_detail *d = &cache->details[chosen];
-    s->generation = INSN_EMPTY;
+    empty_slot(s);
     struct fetch f = {.set_accessed = true};
     fetch_begin(v, &f, fault);
     int result = fetch_and_decode(&f, d);

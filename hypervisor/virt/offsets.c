@@ -49,7 +49,6 @@ void offsets(void) {
     DEFINE(EXIT_HYPERCALL_CPL, offsetof(struct exit_record, hypercall.cpl));
     DEFINE(EXIT_RAW, offsetof(struct exit_record, raw));
 
-    DEFINE(VMCB_INTERRUPT_SHADOW, offsetof(struct vmcb, interrupt_shadow));
     DEFINE(VMCB_EXITCODE, offsetof(struct vmcb, exitcode));
     DEFINE(VMCB_EXITINFO1, offsetof(struct vmcb, exitinfo1));
     DEFINE(VMCB_CS_ATTRIBUTES, offsetof(struct vmcb, cs.attributes));

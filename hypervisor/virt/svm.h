@@ -16,6 +16,7 @@ enum {
     SVM_ATTENTION_FLUSH = 1 << 1, // flush, this once
     SVM_ATTENTION_SHARED = 1 << 2, // flush at every entry: the ASID is shared
     SVM_ATTENTION_NMI = 1 << 3, // an NMI waits until no other event is injected
+    SVM_ATTENTION_SHADOW = 1 << 5, // the shadow is to end when RIP has moved
     SVM_ATTENTION_CHECK = 1 << 4, // registers were set from outside: check them before
 };
 

@@ -167,11 +167,11 @@ static bool is_instruction(uint32_t kind) {
 void svm_exit_init(const struct virt_caps *caps) {
     for (size_t i = 0; i < SVM_EXIT_CODES; i++) {
         const struct svm_exit *x = &svm_exits[i];
-        bool length = caps->nrip && is_instruction(x->kind);
-        if (i == VMEXIT_MSR && !length) {
+        bool fill = x->fill || caps->nrip || !is_instruction(x->kind);
+        if (i == VMEXIT_MSR && !caps->nrip) {
             svm_kinds[i] = SVM_KIND_SPECIAL;
         } else {
-            svm_kinds[i] = x->kind | (x->fill || length ? SVM_KIND_SPECIAL | SVM_KIND_FILL : 0);
+            svm_kinds[i] = x->kind | (fill ? SVM_KIND_SPECIAL | SVM_KIND_FILL : 0);
         }
     }
 }
@@ -186,6 +186,8 @@ void svm_fill(struct vcpu *v, struct exit_record *e) {
         e->kind = x->kind;
         if (virt_caps.nrip && is_instruction(x->kind)) {
             e->length = (uint32_t)(b->nrip - v->rip);
+            // Only a CPU that loads the shadow cares: the instruction will have ended it.
+            svm_control(v)->attention |= b->interrupt_shadow ? SVM_ATTENTION_SHADOW : 0;
         }
         if (x->fill) {
             x->fill(v, b, e);

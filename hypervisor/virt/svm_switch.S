@@ -15,13 +15,12 @@
 #define SLOT_STEP 16
 #define SLOTS 24
 
-// RDI is the vCPU, RAX its control structure. Afterwards RDI is the vCPU again, RBX
+// RDI is the vCPU, RAX its control structure, RBX the guest's RIP. Afterwards RDI is the vCPU again, RBX
 // the control structure, and everything else is the guest's or used up.
     .macro WORLD_SWITCH not_entered
     // 1. RAX, RSP and RIP travel in the VMCB.
     movq VCPU_RAX(%rdi), %rcx
     movq VCPU_RSP(%rdi), %rdx
-    movq VCPU_RIP(%rdi), %rbx
     movq %rcx, VMCB_RAX(%rax)
     movq %rdx, VMCB_RSP(%rax)
     movq %rbx, VMCB_RIP(%rax)
@@ -87,6 +86,18 @@
     movq %rsi, VCPU_RIP(%rdi)
     .endm
 
+// Answers the exit: RBX is where the guest goes on, EAX the length of its instruction.
+    .macro STEP
+    call *SLOT_STEP(%rsp)
+    movq SLOT_VCPU(%rsp), %rdi
+    testb %al, %al
+    je .Lreturn
+    movq SLOT_RECORD(%rsp), %rsi
+    movl EXIT_LENGTH(%rsi), %eax
+    movq VCPU_RIP(%rdi), %rbx
+    addq %rax, %rbx
+    .endm
+
     .text
     .globl svm_run
     .type svm_run, @function
@@ -101,11 +112,10 @@ svm_run:
     pushq %rsi
     pushq %rdi
 
+    movq VCPU_RIP(%rdi), %rbx
 .Lenter:
     movq VCPU_CONTROL(%rdi), %rax
     cmpl $0, SVM_ATTENTION(%rax)
-    jne .Lattention
-    cmpb $0, VMCB_INTERRUPT_SHADOW(%rax)
     jne .Lattention
     testb $RFLAGS_TF_BYTE1, VMCB_RFLAGS + 1(%rax)
     jne .Lattention
@@ -133,20 +143,19 @@ svm_run:
     jne .Lother_mode
     movq VMCB_RIP(%rbx), %rdx
     movq VMCB_CR3(%rbx), %rcx
+    STEP
+    movq %rbx, VCPU_RIP(%rdi)
+    jmp .Lenter
+
+    // In other modes RIP may wrap.
 .Lstep:
-    call *SLOT_STEP(%rsp)
-    movq SLOT_VCPU(%rsp), %rdi
-    testb %al, %al
-    je .Lreturn
-    movq SLOT_RECORD(%rsp), %rsi
-    movl EXIT_LENGTH(%rsi), %eax
-    movq VCPU_RIP(%rdi), %rcx
-    addq %rax, %rcx
-    movq %rcx, VCPU_RIP(%rdi)
-    cmpl %eax, %ecx
+    STEP
+    movq %rbx, VCPU_RIP(%rdi)
+    cmpl %eax, %ebx
     jae .Lenter
     call vcpu_wrap_rip
     movq SLOT_VCPU(%rsp), %rdi
+    movq VCPU_RIP(%rdi), %rbx
     jmp .Lenter
 
 .Lreturn:

@@ -143,7 +143,8 @@ struct fetch_state {
     uint64_t linear; // CS.base + RIP, wrapped as the mode wraps it
     uint64_t space; // CR3; any mode but 64-bit with 4 levels adds FETCH_*
 };
-#define FETCH_UNKNOWN ((struct fetch_state){0, UINT64_MAX}) // equals none
+#define FETCH_UNKNOWN ((struct fetch_state){0, UINT64_MAX}) // equals no other
+#define FETCH_NEVER (UINT64_MAX - 1) // a `space` that no look-up has, not even the unknown
 
 // Bits that CR3 reserves (SDM 3A 2.5).
 #define FETCH_OTHER (UINT64_C(1) << 52) // not 64-bit code under 4-level paging
@@ -216,7 +217,7 @@ struct vcpu_ops {
     // The same again and again: calls step(v, e, f) after each exit, moves RIP by
     // e->length and enters again, until step answers false (RIP stays) or enter would
     // not enter (*e is EXIT_NONE then). f is the fetch state of the instruction, or
-    // FETCH_UNKNOWN. Keeps the caller's registers only once, which enter cannot. NULL:
+    // FETCH_UNKNOWN, as on every exit that is no instruction's. Keeps the caller's registers only once, which enter cannot. NULL:
     // use enter.
     void (*run)(struct vcpu *v, struct exit_record *e,
         bool (*step)(struct vcpu *, struct exit_record *, struct fetch_state));
