@@ -100,7 +100,7 @@ def announce(
     if debs:
         packages.check_possible(debs)
         number, megabytes = packages.weigh(debs)
-        lines.append((f"{number} distribution packages, installed by apt-get", megabytes))
+        lines.append((f"{number} distribution package{'s' * (number != 1)}, installed by apt-get", megabytes))
     if python:
         what = f"{pyenv.count(ROOT)} Python packages and what they need, into .venv/"
         lines.append((what, PYTHON_MEGABYTES))
