@@ -46,7 +46,7 @@ bool cpu_is_amd(void);
 bool cpu_is_tcg(void); // QEMU's emulated CPU, which leaves out some checks
 
 // clock.c
-uint64_t tsc_hz(void); // measured against the PIT once, 10 ms
+uint64_t tsc_hz(void); // from CPUID under Vipervisor, else measured against the PIT
 void delay_ms(unsigned ms);
 
 void *memset(void *to, int byte, size_t size);

@@ -100,7 +100,8 @@ def announce(
     if debs:
         packages.check_possible(debs)
         number, megabytes = packages.weigh(debs)
-        lines.append((f"{number} distribution packages, installed by apt-get", megabytes))
+        packages_are = "package" if number == 1 else "packages"
+        lines.append((f"{number} distribution {packages_are}, installed by apt-get", megabytes))
     if python:
         what = f"{pyenv.count(ROOT)} Python packages and what they need, into .venv/"
         lines.append((what, PYTHON_MEGABYTES))

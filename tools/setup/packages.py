@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from setup.plan import PACKAGES, PACKAGES_MEGABYTES, VENV_PACKAGE, Package
+from setup.plan import ALL_MEGABYTES, ALL_PACKAGES, PACKAGES, VENV_PACKAGE, Package
 from setup.ui import Screen, SetupError, as_root
 
 INSTALL = ["apt-get", "install", "--yes", "--no-install-recommends"]
@@ -51,7 +51,8 @@ def weigh(names: list[str]) -> tuple[int, float]:
     )
     sizes = uri_sizes(answer.stdout)
     if answer.returncode != 0 or not sizes:
-        return len(names), PACKAGES_MEGABYTES
+        share = min(1.0, len(names) / len(PACKAGES))
+        return max(len(names), round(ALL_PACKAGES * share)), ALL_MEGABYTES * share
     return len(sizes), sum(sizes) / 1e6
 
 
