@@ -215,6 +215,8 @@ class Machine:
                 self.code[frame.stream] = self.code.get(frame.stream, b"") + frame.payload
             else:
                 self.exec(frame.stream, self.code.pop(frame.stream, b"").decode())
+        elif frame.type == Type.HELLO:
+            self.send(json_frame(Type.HELLO, self.hello))
         elif frame.type == Type.QUIT and not os.environ.get("FAKE_DEAF"):
             self.power_off()
 

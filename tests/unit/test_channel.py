@@ -161,6 +161,7 @@ def test_hello_attaches_every_guest(peer: Peer) -> None:
 def test_guest_made_later_is_attached(peer: Peer) -> None:
     peer.send(state("late", "new"))
     assert peer.receive() == Frame(Type.ATTACH, 0, b"\1")
+    assert peer.receive().type == Type.HELLO  # asks for its CPUs and memory
     assert peer.link.wait_guest("late", 5).id == 0
 
 
