@@ -114,6 +114,9 @@ class Machine:
                 text, line = line.decode("utf-8", "replace"), b""
                 if text == "exit()":
                     self.power_off()
+                if text == "panic()":
+                    com1.sendall(b"\r\nvipervisor: panic: #PF at 1234\r\n")
+                    continue
                 if text == "reset()":
                     self.power_off("guest-reset")
                 if text:
