@@ -72,6 +72,16 @@ def test_run_until_missed(hv: Any) -> None:
     assert "before /never said/ was seen" in result.stderr
 
 
+def test_run_script(hv: Any, tmp_path: Path) -> None:
+    script = tmp_path / "first.py"
+    script.write_text("assert guest.state == 'new'\nprint('script ran', guest.name)\n1 / 0\n")
+    result = hv("run", str(GUESTS / "hello.elf"), *SMALL, "--script", str(script))
+    assert (result.returncode, result.stdout) == (125, "")
+    assert "the script failed" in result.stderr and "ZeroDivisionError" in result.stderr
+    script.write_text("assert guest.state == 'new'\n")
+    assert hv("run", str(GUESTS / "hello.elf"), *SMALL, "--script", str(script)).returncode == 0
+
+
 def test_boot_without_a_terminal(hv: Any, tmp_path: Path) -> None:
     part = tmp_path / "two.toml"
     guest = '[[guest]]\nname = "{0}"\nimage = "' + str(GUESTS) + '/{1}.elf"\nmemory = "16M"\n'
