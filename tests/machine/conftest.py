@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from vipervisor import End, Machine, MonitorError, PartitionError, WaitTimeout, paths
 from vipervisor.channel import describe_crash
-from vipervisor.cli.run import ENDED_FIRST, HOST_FAILURE, TIMED_OUT, status_of
+from vipervisor.cli.run import HOST_FAILURE, TIMED_OUT, status_of
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / "build" / "test-logs"
@@ -160,6 +160,7 @@ def run_guest(boot: Boot, backend: str) -> Callable[..., GuestRun]:
         options = dict(machine or {})
         booted = boot([{"image": image, **guest}], files, single=True, **options)
         name = booted.partition["guests"][0]["name"]
+        end, output = None, ""
         try:
             console = booted.console(name, limit)
             if text is not None:
@@ -168,14 +169,15 @@ def run_guest(boot: Boot, backend: str) -> Callable[..., GuestRun]:
                 wait_match_or_end(booted, name, until, limit)
                 if re.search(until, console.text, re.MULTILINE):
                     return GuestRun(0, console.text, None, booted)
-                end = booted.wait_end(name, limit)
-                return GuestRun(ENDED_FIRST, console.text, end, booted)
             end = booted.wait_end(name, limit)
+            status = status_of(end, until is not None)
         except PartitionError:
-            return GuestRun(HOST_FAILURE, "", None, booted)
+            status = HOST_FAILURE
         except WaitTimeout:
-            return GuestRun(TIMED_OUT, booted.console(name, 1).text, None, booted)
-        return GuestRun(status_of(end, False), console.text, end, booted)
+            status = TIMED_OUT
+        for console in booted.link.consoles.values():
+            output = console.text
+        return GuestRun(status, output, end, booted)
 
     return run
 

@@ -114,6 +114,9 @@ class Machine:
                 text, line = line.decode("utf-8", "replace"), b""
                 if text == "exit()":
                     self.power_off()
+                if text == "panic()":
+                    com1.sendall(b"\r\nvipervisor: panic: #PF at 1234\r\n")
+                    continue
                 if text == "reset()":
                     self.power_off("guest-reset")
                 if text:
@@ -215,6 +218,8 @@ class Machine:
                 self.code[frame.stream] = self.code.get(frame.stream, b"") + frame.payload
             else:
                 self.exec(frame.stream, self.code.pop(frame.stream, b"").decode())
+        elif frame.type == Type.HELLO:
+            self.send(json_frame(Type.HELLO, self.hello))
         elif frame.type == Type.QUIT and not os.environ.get("FAKE_DEAF"):
             self.power_off()
 

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import select
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +41,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C works
         )
         os.close(slave)
         self.text = ""
@@ -127,6 +130,20 @@ def test_leaving_by_key(hv: Hv) -> None:
         terminal.type("\x1d")
         terminal.expect("closed")
         assert terminal.wait() == 0
+
+
+def test_run_on_a_terminal(hv: Hv) -> None:
+    image = hv.image(lines=["up"], echo=True)
+    with Terminal(hv, "run", image, "--kind", "flat32") as terminal:
+        terminal.expect("up")
+        terminal.type("key\x04\x1d")  # no key but Ctrl-C is ours
+        terminal.expect("<key\x04\x1d>")
+        before = termios.tcgetattr(terminal.master)
+        assert not before[3] & termios.ECHO
+        terminal.type("\x03")
+        assert terminal.process.wait(LIMIT) == 130
+        assert termios.tcgetattr(terminal.master)[3] & termios.ECHO  # as it was found
+        terminal.wait()
 
 
 def test_machine_that_resets_is_a_failure(hv: Hv) -> None:

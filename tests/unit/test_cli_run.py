@@ -33,7 +33,7 @@ def hv(tmp_path: Path) -> Iterator[Hv]:
         ({"reason": "poweroff"}, 0, ""),
         ({"reason": "reset"}, 121, "guest reset itself"),
         ({"reason": "stopped"}, 125, "stopped by the monitor"),
-        (CRASH, 126, "crash: triple fault\n  rip      0x0000000001234567"),
+        (CRASH, 126, "crash: triple fault\n  bytes         0f0b\n  rip           0x1234567"),
     ],
 )
 def test_status(hv: Hv, end: dict[str, Any], status: int, says: str) -> None:

@@ -93,12 +93,23 @@ def test_waits_say_what_for(hv: Hv) -> None:
     part, files = guests(hv, a={"lines": ["last words"]})
     with Machine(part, files) as machine:
         machine.console("a").expect("last", 10)
-        with pytest.raises(WaitTimeout, match=r"waited 0\.1 s for the guest a to end.*\nlast words"):
+        with pytest.raises(
+            WaitTimeout, match=r"waited 0\.1 s for the guest a to end.*\nlast words"
+        ):
             machine.wait_end("a", 0.1)
         with pytest.raises(WaitTimeout, match="the guest a to be off or crashed"):
             machine.wait_state("a", "off", "crashed", timeout=0.1)
         with pytest.raises(WaitTimeout, match="to make the guest b"):
             machine.console("b", 0.1)
+
+
+def test_panic_ends_every_wait(hv: Hv) -> None:
+    part, files = guests(hv, a={"lines": ["hi"]})
+    with Machine(part, files) as machine:
+        machine.prompt.expect(">>> ", 10)
+        machine.prompt.write("panic()\r")
+        with pytest.raises(EmulatorError, match="the monitor stopped: #PF at 1234"):
+            machine.wait_end("a", 30)
 
 
 def test_mute_monitor(hv: Hv, monkeypatch: pytest.MonkeyPatch) -> None:

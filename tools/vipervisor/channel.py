@@ -220,20 +220,36 @@ class End:
 def describe_crash(crash: Mapping[str, Any]) -> str:
     """A crash record as lines, hexadecimal where a person expects it."""
     lines = [f"crash: {crash.get('why', 'no reason given')}"]
+    plain = {key: value for key, value in crash.items() if not isinstance(value, dict)}
+    plain.pop("why", None)
+    vcpu = plain.pop("vcpu", None)
+    if vcpu is not None:
+        lines.append(f"  {'vcpu':<{_LABEL}} {vcpu}")
+    lines += [f"  {key:<{_LABEL}} {_crash_value(plain[key])}" for key in sorted(plain)]
     for key, value in crash.items():
-        if key == "why":
-            continue
-        lines.append(f"  {key:<8} {_crash_value(value)}")
+        if isinstance(value, dict):
+            lines.append(f"  {key}")
+            lines += _grid(value)
     return "\n".join(lines)
 
 
+_LABEL = 13
+_COLUMNS = 3
+_GENERAL = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
+
+
+def _grid(registers: Mapping[str, Any]) -> list[str]:
+    """Registers in columns: the general ones as manuals list them, then the others."""
+    names = [name for name in _GENERAL if name in registers]
+    names += sorted(name for name in registers if name not in names)
+    cells = [f"{name:>7} {_crash_value(registers[name]):<18}" for name in names]
+    rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
+    return ["  " + " ".join(row).rstrip() for row in rows]
+
+
 def _crash_value(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:#018x}" if value > 0xFFFF or value < 0 else f"{value:#x}"
-    if isinstance(value, dict):
-        return "  ".join(f"{k}={_crash_value(v)}" for k, v in value.items())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:#x}"
     if isinstance(value, list):
-        return " ".join(_crash_value(v) for v in value)
+        return " ".join(_crash_value(item) for item in value)
     return str(value)

@@ -188,6 +188,8 @@ class Link:
             if self._attach:
                 with contextlib.suppress(EmulatorError):  # then nothing comes any more
                     self.attach(guest.id)
+                    if guest.cpus is None:  # an event told of it: HELLO tells more
+                        self.say_hello()
             return
         known.state = guest.state
         known.cpus = guest.cpus if guest.cpus is not None else known.cpus

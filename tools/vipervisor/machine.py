@@ -6,6 +6,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import re
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ MIB = 1 << 20
 MONITOR_MEMORY = 64 * MIB  # what a machine needs beside its guests' memory
 # Seconds from power-on to the monitor's first word, ten times what a busy host needs.
 BOOT_LIMIT = {"tcg": 90.0, "kvm": 60.0, "bochs": 180.0}
+_PANIC = re.compile(r"^vipervisor: panic: (.*)\n", re.MULTILINE)
+_PANIC_REACH = 4096
 _DRAIN = 5.0  # seconds for the lines to run dry once the emulator has ended
 
 
@@ -173,11 +176,20 @@ class Machine:
         log = self._log("prompt.txt")
         if log:
             self._prompt.listen(lambda data: void(log.write(data)))
-        self._prompt_reader = Reader(prompt_socket, self._prompt.feed, "prompt")
+        self._prompt_reader = Reader(prompt_socket, self._hear, "prompt")
         self._prompt_reader.start()
         self._link = Link(emulator.channel, self.bell, log=self._log("channel.bin"))
         self._watcher = threading.Thread(target=self._watch, name="emulator", daemon=True)
         self._watcher.start()
+
+    def _hear(self, data: bytes) -> None:
+        """Take what COM1 says; a panic of the core ends every wait, for nothing comes after."""
+        self.prompt.feed(data)
+        panic = _PANIC.search(self.prompt.text[-_PANIC_REACH:])
+        if panic and self.ended is None:
+            with self.bell:
+                self.ended = f"the monitor stopped: {panic.group(1)}"
+            self.bell.fail(EmulatorError(self.ended))
 
     def _watch(self) -> None:
         """Take the emulator's end, after all it said has been read."""
@@ -189,7 +201,7 @@ class Machine:
             self._link.reader.join(_DRAIN)
         why = "closed" if self._closing else emulator.why_ended()
         with self.bell:
-            self.ended = why
+            self.ended = self.ended or why
         self.bell.fail(EmulatorError(f"the machine has ended: {why}"))
 
     def wait_monitor(self) -> Hello:

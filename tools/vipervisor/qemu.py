@@ -57,7 +57,7 @@ class Qmp:
                 event = asyncio.ensure_future(listener.get())
                 await asyncio.wait({lost, event}, return_when=asyncio.FIRST_COMPLETED)
                 if not event.done():
-                    event.cancel()
+                    event.cancel()  # the loop's end collects it
                     break
                 self._note(event.result())
             while not listener.empty():
@@ -88,13 +88,12 @@ class Qmp:
         self._sock.close()
 
     async def _disconnect(self) -> None:
-        watch = getattr(self, "_watch", None)
-        if watch is not None:
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
         with contextlib.suppress(QMPError, EOFError):
             await self._client.disconnect()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 class Qemu(Emulator):

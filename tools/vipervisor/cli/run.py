@@ -226,7 +226,8 @@ class Session:
         """The counts of a guest that still runs, asked at the prompt's back door."""
         if not self._options.stats:
             return None
-        code = f"import hv, json; print(json.dumps(dict(hv.guest({self._guest!r}).exits)))"
+        number = self._machine.guests()[self._guest].id
+        code = f"import _hv, json; print(json.dumps(_hv.guest_exits({number})))"
         try:
             return {str(k): int(v) for k, v in json.loads(self._machine.exec(code, 10)).items()}
         except (HostError, ValueError):
