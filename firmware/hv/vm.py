@@ -111,6 +111,7 @@ class Guest:
         self._entry = None
         self._fresh = True
         self.image = None  # what load() found: kind, mode, entry, memory
+        self.watched = False  # its shell was or will be announced
         self.policies = {}
         self.restarts = 0
         if _id is None:
@@ -174,6 +175,7 @@ class Guest:
         khz = _hv.tsc_hz() // KHZ if _hv.backend() == "svm" else 0
         self.image, self._entry = load(target, name, initrd, cmdline, kind, modules, khz)
         self._entry.apply(self.vcpus[0])
+        self.watched = False
         self._fresh = False
 
     def start(self):
