@@ -8,12 +8,13 @@ if _hv.ABI != ABI:
         ABI, _hv.ABI))
 
 from hv import events  # noqa: E402
+from hv.clock import TimeoutError  # noqa: E402
 from hv.vm import Guest, guest, guests  # noqa: E402
 from hv.host import Machine  # noqa: E402
 
 machine = Machine()
 
-__all__ = ["ABI", "Guest", "guest", "guests", "machine"]
+__all__ = ["ABI", "Guest", "TimeoutError", "guest", "guests", "machine"]
 
 
 def _variables():

@@ -9,6 +9,7 @@ from hv.memory import Memory
 from hv.vcpu import VCpu
 
 MEMORY_STEP = 2 << 20
+ENOENT, ENOMEM, EBUSY, ENODEV, EINVAL = 2, 12, 16, 19, 22
 SMALLEST = 2 << 20
 CPUID_MAX_EXTENDED = 0x8000_0000
 CPUID_FEATURES = 0x8000_0001
@@ -47,14 +48,14 @@ def _choose(cpus):
         raise ValueError("%s cpus: a guest has one in this version" % count)
     if isinstance(cpus, int):
         if not free:
-            raise OSError(16, "no cpu is free; destroy() a guest, or say cpus=[0] for slices")
+            raise OSError(EBUSY, "no cpu is free; destroy() a guest, or say cpus=[0] for slices")
         return free[:1]
     cpu = cpus[0]
     if cpu not in states:
         raise ValueError("no cpu %s; this machine has 0 to %d" % (cpu, max(states)))
     if cpu != 0 and cpu not in free:
         owner = " and ".join(taken.get(cpu, [])) or "nobody: it is %s" % states[cpu]
-        raise OSError(16, "cpu %d is taken by %s; free: %s" % (
+        raise OSError(EBUSY, "cpu %d is taken by %s; free: %s" % (
             cpu, owner, ", ".join([str(n) for n in free]) or "none"))
     return [cpu]
 
@@ -72,7 +73,7 @@ def _add_ram(guest_id, memory):
         while size:
             part = min(size, _hv.memory()["largest"] // MEMORY_STEP * MEMORY_STEP)
             if not part:
-                raise OSError(12)
+                raise OSError(ENOMEM)
             _hv.guest_add_ram(guest_id, gpa, part)
             gpa += part
             size -= part
@@ -129,6 +130,10 @@ class Guest:
         for guest in guests():
             if guest.name == name:
                 raise ValueError("%s exists already; destroy() it or take another name" % name)
+        missing = _hv.missing()
+        if _hv.backend() is None or missing:
+            raise OSError(ENODEV, "this machine cannot run guests; it lacks %s" % (
+                ", ".join(missing) or "AMD-V and VT-x"))
         chosen = _choose(cpus)
         guest_id = _hv.guest_create(name)
         try:
@@ -139,8 +144,8 @@ class Guest:
             _hv.guest_platform(guest_id, clock.wall())
         except OSError as e:
             _hv.guest_destroy(guest_id)
-            if e.args and e.args[0] == 12:
-                raise OSError(12, "no memory for %s: %s are free" % (
+            if e.args and e.args[0] == ENOMEM:
+                raise OSError(ENOMEM, "no memory for %s: %s are free" % (
                     text.size_text(memory), text.size_text(_hv.memory()["free"])))
             raise
         return guest_id
@@ -172,17 +177,18 @@ class Guest:
     def _place(self):
         name, initrd, cmdline, kind, modules = self._load
         target = Target(self, name, self._fresh)
+        self._fresh = False
         khz = _hv.tsc_hz() // KHZ if _hv.backend() == "svm" else 0
+        self._entry = None  # until all of it went well
         self.image, self._entry = load(target, name, initrd, cmdline, kind, modules, khz)
         self._entry.apply(self.vcpus[0])
         self.watched = False
-        self._fresh = False
 
     def start(self):
         """Starts the guest at its entry point."""
         self._need("new", "start")
         if self._entry is None:
-            raise OSError(22, "%s has no image; load() one first" % self.name)
+            raise OSError(EINVAL, "%s has no image; load() one first" % self.name)
         _hv.guest_start(self.id)
         return self
 
@@ -205,7 +211,8 @@ class Guest:
     def reset(self):
         """Back to the power-on state with its image loaded again, ready to start()."""
         if self._load is None:
-            raise OSError(22, "%s was not loaded from here; destroy() and make it anew" % self.name)
+            raise OSError(
+                EINVAL, "%s was not loaded from here; destroy() and make it anew" % self.name)
         if self.state in ("running", "paused"):
             _hv.guest_stop(self.id)
         _hv.guest_reset(self.id)
@@ -217,7 +224,7 @@ class Guest:
     def stop(self):
         """Ends the guest; its memory stays to be looked at."""
         if self.state not in ("running", "paused"):
-            raise OSError(22, "%s is %s; only a running or paused guest stops" % (
+            raise OSError(EINVAL, "%s is %s; only a running or paused guest stops" % (
                 self.name, self.state))
         _hv.guest_stop(self.id)
         return self
@@ -247,7 +254,8 @@ class Guest:
         hint = self.REMEDY.get((verb, now))
         if hint is None:
             hint = "only a %s guest can %s" % (state, verb)
-        raise OSError(16 if now == "running" else 22, "%s is %s; %s" % (self.name, now, hint))
+        number = EBUSY if now == "running" else EINVAL
+        raise OSError(number, "%s is %s; %s" % (self.name, now, hint))
 
     # -- looking
 
@@ -257,7 +265,7 @@ class Guest:
         try:
             return _hv.guest_info(self.id)
         except (OSError, ValueError):
-            raise OSError(2, "%s was destroyed" % self.name)
+            raise OSError(ENOENT, "%s was destroyed" % self.name)
 
     @property
     def kind(self):

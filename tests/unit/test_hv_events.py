@@ -81,6 +81,24 @@ def test_rules_run_again_against_the_real_machine(world, boot):
     assert "memory-sum" in message and "448M free" in message
 
 
+def test_a_broken_partition_is_told_to_the_host(world):
+    import hv
+
+    world.modules = {"partition.json": b"{"}
+    hv._start()
+    assert "partition.json cannot be read" in events(world)[-1]["message"]
+
+
+@pytest.mark.parametrize("change", [{"backend": None}, {"missing": ("NPT",)}])
+def test_a_machine_that_cannot_run_guests_says_what_it_lacks(world, boot, monkeypatch, change):
+    for name, value in change.items():
+        monkeypatch.setattr(fake_hv, name, lambda value=value: value)
+    boot(partition({}))
+    message = events(world)[-1]["message"]
+    assert message.startswith("g0 was not started: this machine cannot run guests; it lacks ")
+    assert message.endswith("NPT" if "missing" in change else "AMD-V and VT-x")
+
+
 def test_single_run_is_silent_and_ends_on_reset(world, boot, capsys):
     names = boot(partition({"name": "my-image"}, single=True))
     assert capsys.readouterr().out == ""
