@@ -42,7 +42,8 @@ def _choose(cpus):
     """CPU numbers for a count or a list; an error says what is free."""
     taken = owners()
     states = {row[0]: row[2] for row in _hv.cpus()}
-    free = sorted([n for n in states if states[n] == "idle" and n not in taken])
+    # A CPU that has just lost its guest still says "guest" until it looks.
+    free = sorted([n for n in states if states[n] in ("idle", "guest") and n not in taken])
     count = cpus if isinstance(cpus, int) else len(cpus)
     if count != 1:
         raise ValueError("%s cpus: a guest has one in this version" % count)
