@@ -98,10 +98,10 @@ def changed(guest_id):
     again = policy is not None and policy.get("do") in ("restart", "pause")
     channel.state(guest_id, crash.json() if crash else None)
     line = "[%s] %s: %s" % (info["name"], state, REASON_TEXT.get(reason, reason))
-    if reason == "exit":
-        line += " with status %d" % info["status"]
     if crash:
-        line += ", %s (%s.crash shows more)" % (crash.why, info["name"])
+        line = "[%s] crashed: %s (%s.crash shows more)" % (info["name"], crash.why, info["name"])
+    elif reason == "exit":
+        line += " with status %d" % info["status"]
     notice(line)
     if again:
         _again(guest, policy)

@@ -311,7 +311,9 @@ class Guest:
         cpus = ",".join([str(v[0]) for v in info["vcpus"]])
         total = sum(_hv.guest_exits(self.id).values())
         reason = info.get("reason")
-        state = info["state"] + (" (%s)" % reason if reason and reason != "none" else "")
+        state = info["state"]
+        if state == "off" and reason != "none":
+            state += " (%s)" % reason
         return (self.name, state, cpus, text.size_text(info["memory"]), str(total))
 
     HEAD = ("guest", "state", "cpu", "memory", "exits")

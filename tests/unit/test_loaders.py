@@ -222,7 +222,7 @@ def test_flat(boot, kind, at, mode):
     (images.bzimage(version=0x204), {}, "too old"),
     (images.multiboot1_elf(flags=0x8003), {}, "features 0x8000"),
     (images.elf64(machine=8), {}, "not x86"),
-    (images.elf64(), {"kind": "linux"}, "not a linux image"),
+    (images.elf64(), {"kind": "linux"}, "no linux image"),
     (images.elf64(), {"kind": "elf32"}, "it is 64-bit"),
     (images.elf64(memsz=64 * MIB), {}, 'memory = "66M"'),
     (images.elf64(paddr=0x90000, vaddr=0x90000, entry=0x90000, memsz=0x20000), {}, "screen"),
