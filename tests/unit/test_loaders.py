@@ -98,6 +98,11 @@ def test_linux_is_told_the_frequency_on_amd_only(boot, world):
     assert cstring(g, u32(g, g.vcpus[0].rsi + 0x228)) == "quiet"
 
 
+def test_a_line_that_is_full_is_left_as_it_is(boot):
+    g = boot(images.bzimage(cmdline_max=20), cmdline="x" * 20)
+    assert cstring(g, u32(g, g.vcpus[0].rsi + 0x228)) == "x" * 20
+
+
 def test_linux_without_a_64_bit_entry(boot):
     g = boot(images.bzimage(wide=False, preferred=MIB))
     v = g.vcpus[0]
