@@ -156,9 +156,7 @@ def message(guest_id, vcpu, kind, details):
     elif kind in ("other_insn", "virt_insn"):
         _hv.answer(guest_id, vcpu, "ud", 0)
     else:
-        notice("[%s] vcpu %d: nothing handles its exit %s %r" % (
-            guests.name_of(guest_id), vcpu, kind, details))
-        _hv.answer(guest_id, vcpu, "crash", 0)
+        _hv.answer(guest_id, vcpu, "crash", "nothing handles its exit %s %r" % (kind, details))
 
 
 # -- the host
