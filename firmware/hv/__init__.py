@@ -1,16 +1,4 @@
-"""Vipervisor from its own prompt.
-
-hv.machine                     what we booted on: CPUs, memory, back end
-hv.guests()                    all guests, a table
-hv.guest("linux")              one of them; each is a variable of its name, too
-g = hv.Guest("mine", cpus=1, memory="256M")      make one
-g.load("vmlinuz", initrd="rd.gz", cmdline="...")  a boot module, any known kind
-g.start() g.pause() g.resume() g.reset() g.stop() g.destroy()
-g.console.attach()             its console, until Ctrl-\\
-g.exits, g.crash               what it left its world for; why it died
-g.memory[0x1000:0x1010], g.vcpus[0].rip
-g.wait("off", timeout=5)       wait for a state
-"""
+"""Vipervisor from its own prompt: help(hv) there, docs/python.md here."""
 
 import _hv
 
@@ -20,12 +8,13 @@ if _hv.ABI != ABI:
         ABI, _hv.ABI))
 
 from hv import events  # noqa: E402
+from hv.clock import TimeoutError  # noqa: E402
 from hv.vm import Guest, guest, guests  # noqa: E402
 from hv.host import Machine  # noqa: E402
 
 machine = Machine()
 
-__all__ = ["ABI", "Guest", "guest", "guests", "machine"]
+__all__ = ["ABI", "Guest", "TimeoutError", "guest", "guests", "machine"]
 
 
 def _variables():
@@ -37,12 +26,15 @@ def _variables():
 
 def _init(namespace):
     """Called by the port with __main__'s names whenever Python starts."""
+    import builtins
     import sys
 
     from hv import boot
+    from hv import help as texts
 
     events.namespace = namespace
     namespace["hv"] = sys.modules["hv"]
+    texts.install(namespace["hv"], namespace, builtins.help)
     boot.again()
     _variables()
     _hv.notify(events.wake)

@@ -19,7 +19,11 @@ def partition():
 
 def start():
     """Starts the partition; a guest that cannot start does not keep the others."""
-    description = partition()
+    try:
+        description = partition()
+    except ValueError as e:
+        _problem("partition.json cannot be read: %s" % e)
+        description = None
     events.quiet = bool(description and description.get("run", {}).get("single"))
     channel.hello()
     if description is None:

@@ -1,8 +1,18 @@
 """Time by the machine's TSC, and waiting that lets the rest go on."""
 
+import builtins
 import time
 
 import _hv
+
+ETIMEDOUT = 110
+
+if hasattr(builtins, "TimeoutError"):
+    TimeoutError = builtins.TimeoutError
+else:  # MicroPython has none
+
+    class TimeoutError(OSError):
+        """A wait ran out; the text says what was waited for."""
 
 
 def milliseconds():
@@ -30,5 +40,5 @@ def until(condition, timeout, what):
         if value:
             return value
         if end is not None and milliseconds() >= end:
-            raise OSError(110, "no %s within %s s" % (what, timeout))
+            raise TimeoutError(ETIMEDOUT, "no %s within %s s" % (what, timeout))
         idle()

@@ -62,8 +62,8 @@ class Console:
         try:
             clock.until(appeared, timeout, "%r on the console of %s" % (
                 pattern, self._guest.name))
-        except OSError as e:
-            raise OSError(e.args[0], "%s; it wrote last: %r" % (e.args[1], seen[-200:]))
+        except clock.TimeoutError as e:
+            raise clock.TimeoutError(e.args[0], "%s; it wrote last: %r" % (e.args[1], seen[-200:]))
         return seen
 
     def attach(self):

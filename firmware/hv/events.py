@@ -89,7 +89,8 @@ def changed(guest_id):
     crash = guest.crash if state == "crashed" else None
     if state not in LASTING:
         channel.state(guest_id, None)
-        if state == "running" and not quiet and guest.kind == "linux":
+        if state == "running" and not quiet and guest.kind == "linux" and not guest.watched:
+            guest.watched = True
             ready.watch(guest, notice)
         return
     reason = info.get("reason", "none")
@@ -97,10 +98,10 @@ def changed(guest_id):
     again = policy is not None and policy.get("do") in ("restart", "pause")
     channel.state(guest_id, crash.json() if crash else None)
     line = "[%s] %s: %s" % (info["name"], state, REASON_TEXT.get(reason, reason))
-    if reason == "exit":
-        line += " with status %d" % info["status"]
     if crash:
-        line += ", %s (%s.crash shows more)" % (crash.why, info["name"])
+        line = "[%s] crashed: %s (%s.crash shows more)" % (info["name"], crash.why, info["name"])
+    elif reason == "exit":
+        line += " with status %d" % info["status"]
     notice(line)
     if again:
         _again(guest, policy)
@@ -155,9 +156,7 @@ def message(guest_id, vcpu, kind, details):
     elif kind in ("other_insn", "virt_insn"):
         _hv.answer(guest_id, vcpu, "ud", 0)
     else:
-        notice("[%s] vcpu %d: nothing handles its exit %s %r" % (
-            guests.name_of(guest_id), vcpu, kind, details))
-        _hv.answer(guest_id, vcpu, "crash", 0)
+        _hv.answer(guest_id, vcpu, "crash", "nothing handles its exit %s %r" % (kind, details))
 
 
 # -- the host

@@ -68,7 +68,9 @@ def headline():
 def owner_text(state, names):
     if state == "control":
         return "Python" + (" and %s (slices)" % ", ".join(names) if names else "")
-    return ", ".join(names) if names else state
+    if names:
+        return ", ".join(names)
+    return "idle" if state == "guest" else state  # it has not yet looked
 
 
 def for_rules():

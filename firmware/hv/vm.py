@@ -9,6 +9,7 @@ from hv.memory import Memory
 from hv.vcpu import VCpu
 
 MEMORY_STEP = 2 << 20
+ENOENT, ENOMEM, EBUSY, ENODEV, EINVAL = 2, 12, 16, 19, 22
 SMALLEST = 2 << 20
 CPUID_MAX_EXTENDED = 0x8000_0000
 CPUID_FEATURES = 0x8000_0001
@@ -41,20 +42,21 @@ def _choose(cpus):
     """CPU numbers for a count or a list; an error says what is free."""
     taken = owners()
     states = {row[0]: row[2] for row in _hv.cpus()}
-    free = sorted([n for n in states if states[n] == "idle" and n not in taken])
+    # A CPU that has just lost its guest still says "guest" until it looks.
+    free = sorted([n for n in states if states[n] in ("idle", "guest") and n not in taken])
     count = cpus if isinstance(cpus, int) else len(cpus)
     if count != 1:
         raise ValueError("%s cpus: a guest has one in this version" % count)
     if isinstance(cpus, int):
         if not free:
-            raise OSError(16, "no cpu is free; destroy() a guest, or say cpus=[0] for slices")
+            raise OSError(EBUSY, "no cpu is free; destroy() a guest, or say cpus=[0] for slices")
         return free[:1]
     cpu = cpus[0]
     if cpu not in states:
         raise ValueError("no cpu %s; this machine has 0 to %d" % (cpu, max(states)))
     if cpu != 0 and cpu not in free:
         owner = " and ".join(taken.get(cpu, [])) or "nobody: it is %s" % states[cpu]
-        raise OSError(16, "cpu %d is taken by %s; free: %s" % (
+        raise OSError(EBUSY, "cpu %d is taken by %s; free: %s" % (
             cpu, owner, ", ".join([str(n) for n in free]) or "none"))
     return [cpu]
 
@@ -72,7 +74,7 @@ def _add_ram(guest_id, memory):
         while size:
             part = min(size, _hv.memory()["largest"] // MEMORY_STEP * MEMORY_STEP)
             if not part:
-                raise OSError(12)
+                raise OSError(ENOMEM)
             _hv.guest_add_ram(guest_id, gpa, part)
             gpa += part
             size -= part
@@ -111,6 +113,7 @@ class Guest:
         self._entry = None
         self._fresh = True
         self.image = None  # what load() found: kind, mode, entry, memory
+        self.watched = False  # its shell was or will be announced
         self.policies = {}
         self.restarts = 0
         if _id is None:
@@ -128,6 +131,10 @@ class Guest:
         for guest in guests():
             if guest.name == name:
                 raise ValueError("%s exists already; destroy() it or take another name" % name)
+        missing = _hv.missing()
+        if _hv.backend() is None or missing:
+            raise OSError(ENODEV, "this machine cannot run guests; it lacks %s" % (
+                ", ".join(missing) or "AMD-V and VT-x"))
         chosen = _choose(cpus)
         guest_id = _hv.guest_create(name)
         try:
@@ -138,8 +145,8 @@ class Guest:
             _hv.guest_platform(guest_id, clock.wall())
         except OSError as e:
             _hv.guest_destroy(guest_id)
-            if e.args and e.args[0] == 12:
-                raise OSError(12, "no memory for %s: %s are free" % (
+            if e.args and e.args[0] == ENOMEM:
+                raise OSError(ENOMEM, "no memory for %s: %s are free" % (
                     text.size_text(memory), text.size_text(_hv.memory()["free"])))
             raise
         return guest_id
@@ -171,16 +178,18 @@ class Guest:
     def _place(self):
         name, initrd, cmdline, kind, modules = self._load
         target = Target(self, name, self._fresh)
+        self._fresh = False
         khz = _hv.tsc_hz() // KHZ if _hv.backend() == "svm" else 0
+        self._entry = None  # until all of it went well
         self.image, self._entry = load(target, name, initrd, cmdline, kind, modules, khz)
         self._entry.apply(self.vcpus[0])
-        self._fresh = False
+        self.watched = False
 
     def start(self):
         """Starts the guest at its entry point."""
         self._need("new", "start")
         if self._entry is None:
-            raise OSError(22, "%s has no image; load() one first" % self.name)
+            raise OSError(EINVAL, "%s has no image; load() one first" % self.name)
         _hv.guest_start(self.id)
         return self
 
@@ -203,7 +212,8 @@ class Guest:
     def reset(self):
         """Back to the power-on state with its image loaded again, ready to start()."""
         if self._load is None:
-            raise OSError(22, "%s was not loaded from here; destroy() and make it anew" % self.name)
+            raise OSError(
+                EINVAL, "%s was not loaded from here; destroy() and make it anew" % self.name)
         if self.state in ("running", "paused"):
             _hv.guest_stop(self.id)
         _hv.guest_reset(self.id)
@@ -215,7 +225,7 @@ class Guest:
     def stop(self):
         """Ends the guest; its memory stays to be looked at."""
         if self.state not in ("running", "paused"):
-            raise OSError(22, "%s is %s; only a running or paused guest stops" % (
+            raise OSError(EINVAL, "%s is %s; only a running or paused guest stops" % (
                 self.name, self.state))
         _hv.guest_stop(self.id)
         return self
@@ -245,7 +255,8 @@ class Guest:
         hint = self.REMEDY.get((verb, now))
         if hint is None:
             hint = "only a %s guest can %s" % (state, verb)
-        raise OSError(16 if now == "running" else 22, "%s is %s; %s" % (self.name, now, hint))
+        number = EBUSY if now == "running" else EINVAL
+        raise OSError(number, "%s is %s; %s" % (self.name, now, hint))
 
     # -- looking
 
@@ -255,7 +266,7 @@ class Guest:
         try:
             return _hv.guest_info(self.id)
         except (OSError, ValueError):
-            raise OSError(2, "%s was destroyed" % self.name)
+            raise OSError(ENOENT, "%s was destroyed" % self.name)
 
     @property
     def kind(self):
@@ -300,7 +311,9 @@ class Guest:
         cpus = ",".join([str(v[0]) for v in info["vcpus"]])
         total = sum(_hv.guest_exits(self.id).values())
         reason = info.get("reason")
-        state = info["state"] + (" (%s)" % reason if reason and reason != "none" else "")
+        state = info["state"]
+        if state == "off" and reason != "none":
+            state += " (%s)" % reason
         return (self.name, state, cpus, text.size_text(info["memory"]), str(total))
 
     HEAD = ("guest", "state", "cpu", "memory", "exits")

@@ -5,6 +5,8 @@ from typing import Any, Literal, overload
 
 ABI: int
 
+class TimeoutError(OSError): ...
+
 State = Literal["new", "running", "paused", "off", "crashed"]
 
 class Segment:
@@ -66,10 +68,7 @@ class VCpu:
     gs: Segment
     ldtr: Segment
     tr: Segment
-    @overload
-    def get(self, name: Literal["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"]) -> Segment: ...
-    @overload
-    def get(self, name: str) -> int: ...
+    def get(self, name: str) -> Any: ...
     def set(self, name: str, value: int | Segment) -> None: ...
     def set_segment(
         self, name: str, selector: int, base: int, limit: int, attributes: int

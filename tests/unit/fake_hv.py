@@ -30,6 +30,7 @@ class World:
         self.modules = modules or {}
         self.cpuid = cpuid or {}
         self.guests = {}
+        self.used = set()
         self.events = []
         self.sent = []
         self.calls = []
@@ -104,7 +105,8 @@ def cpus():
             owner[cpu] = i
     out = []
     for n in range(WORLD.cpu_count):
-        state = "control" if n == 0 else "guest" if n in owner else "idle"
+        # As on the machine, a CPU is slow to say that it is idle again.
+        state = "control" if n == 0 else "guest" if n in WORLD.used else "idle"
         out.append((n, n, state, owner.get(n, -1)))
     return tuple(out)
 
@@ -152,6 +154,7 @@ def guest_add_vcpu(i, cpu):
     if cpu >= WORLD.cpu_count:
         raise OSError(19)
     _g(i).vcpus.append(cpu)
+    WORLD.used.add(cpu)
 
 
 def guest_set_cpuid(i, data):

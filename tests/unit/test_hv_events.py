@@ -61,14 +61,14 @@ def test_boot_starts_every_guest_and_shows_who_owns_what(world, boot, capsys):
 
 
 def test_boot_without_a_partition(world, boot, capsys):
-    assert list(boot(None)) == ["hv"]
+    assert sorted(boot(None)) == ["help", "hv"]
     assert "hv.machine" in capsys.readouterr().out
     assert events(world) == []
 
 
 def test_a_guest_that_cannot_load_does_not_keep_the_others(world, boot, capsys):
     names = boot(partition({"image": "bad"}, {}), bad=b"#!/bin/sh")
-    assert sorted(names) == ["g1", "hv"]
+    assert sorted(names) == ["g1", "help", "hv"]
     message = [e for e in events(world) if e["event"] == "error"][0]["message"]
     assert message.startswith("g0 was not started: not a guest image")
     assert message in capsys.readouterr().out
@@ -76,9 +76,27 @@ def test_a_guest_that_cannot_load_does_not_keep_the_others(world, boot, capsys):
 
 def test_rules_run_again_against_the_real_machine(world, boot):
     names = boot(partition({"memory": 1 << 30}))
-    assert list(names) == ["hv"]
+    assert sorted(names) == ["help", "hv"]
     message = [e for e in events(world) if e["event"] == "error"][0]["message"]
     assert "memory-sum" in message and "448M free" in message
+
+
+def test_a_broken_partition_is_told_to_the_host(world):
+    import hv
+
+    world.modules = {"partition.json": b"{"}
+    hv._start()
+    assert "partition.json cannot be read" in events(world)[-1]["message"]
+
+
+@pytest.mark.parametrize("change", [{"backend": None}, {"missing": ("NPT",)}])
+def test_a_machine_that_cannot_run_guests_says_what_it_lacks(world, boot, monkeypatch, change):
+    for name, value in change.items():
+        monkeypatch.setattr(fake_hv, name, lambda value=value: value)
+    boot(partition({}))
+    message = events(world)[-1]["message"]
+    assert message.startswith("g0 was not started: this machine cannot run guests; it lacks ")
+    assert message.endswith("NPT" if "missing" in change else "AMD-V and VT-x")
 
 
 def test_single_run_is_silent_and_ends_on_reset(world, boot, capsys):
@@ -235,7 +253,7 @@ def test_hello_and_quit(world, boot):
 @pytest.mark.parametrize(("kind", "answer"), [
     ("hypercall", ("answer", 0, 0, "done", 2**64 - 38)),
     ("other_insn", ("answer", 0, 0, "ud", 0)),
-    ("exception", ("answer", 0, 0, "crash", 0)),
+    ("exception", ("answer", 0, 0, "crash", "nothing handles its exit exception ()")),
 ])
 def test_messages_that_nobody_handles(world, boot, kind, answer):
     boot(partition({}))

@@ -1,5 +1,7 @@
 """Guests at the prompt: states, errors, registers, memory, console, tables."""
 
+import re
+
 import pytest
 from unit import fake_hv, images
 
@@ -202,6 +204,18 @@ def test_guests_of_an_earlier_python_are_found_again(hv):
         g.reset()
 
 
-def test_help_names_ten_calls(hv):
-    lines = [line for line in hv.__doc__.splitlines() if line.startswith(("hv.", "g"))]
-    assert len(lines) == 10
+def test_help(hv, capsys):
+    names = {}
+    hv._init(names)
+    names["help"](hv)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10 and "g.console.attach()" in lines[6]
+    g = hv.Guest("a", memory="2M")
+    for asked, what in ((g, g), (hv.Guest, g), (g.console, g.console), (g.memory, g.memory)):
+        names["help"](asked)
+        listed = capsys.readouterr().out
+        for word in re.findall(r"^(\w+)", listed.replace("memory.", ""), re.M):
+            if word not in ("with", "memory"):
+                assert hasattr(what, word), word
+    names["help"](len)
+    assert "len" in capsys.readouterr().out

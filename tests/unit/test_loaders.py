@@ -98,6 +98,11 @@ def test_linux_is_told_the_frequency_on_amd_only(boot, world):
     assert cstring(g, u32(g, g.vcpus[0].rsi + 0x228)) == "quiet"
 
 
+def test_a_line_that_is_full_is_left_as_it_is(boot):
+    g = boot(images.bzimage(cmdline_max=20), cmdline="x" * 20)
+    assert cstring(g, u32(g, g.vcpus[0].rsi + 0x228)) == "x" * 20
+
+
 def test_linux_without_a_64_bit_entry(boot):
     g = boot(images.bzimage(wide=False, preferred=MIB))
     v = g.vcpus[0]
@@ -222,7 +227,7 @@ def test_flat(boot, kind, at, mode):
     (images.bzimage(version=0x204), {}, "too old"),
     (images.multiboot1_elf(flags=0x8003), {}, "features 0x8000"),
     (images.elf64(machine=8), {}, "not x86"),
-    (images.elf64(), {"kind": "linux"}, "not a linux image"),
+    (images.elf64(), {"kind": "linux"}, "no linux image"),
     (images.elf64(), {"kind": "elf32"}, "it is 64-bit"),
     (images.elf64(memsz=64 * MIB), {}, 'memory = "66M"'),
     (images.elf64(paddr=0x90000, vaddr=0x90000, entry=0x90000, memsz=0x20000), {}, "screen"),

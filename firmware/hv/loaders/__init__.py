@@ -59,7 +59,7 @@ def _enter(target, info, files, sizes, cmdline, tsc_khz):
         return pvh.enter(target, info, files, sizes, cmdline, tsc_khz)
     if info.kind == "elf64":
         # A vmlinux without a PVH note expects its boot parameters in RSI.
-        linux.zero_page(target, None, files, sizes, cmdline, info.high, tsc_khz)
+        linux.zero_page(target, None, files, sizes, cmdline, info.high, 0)
         return entry.long(target, info.entry, rsi=layout.ZERO_PAGE)
     if info.kind == "flat64":
         return entry.long(target, info.entry)

@@ -47,7 +47,10 @@ def zero_page(target, info, files, sizes, cmdline, above, tsc_khz):
         struct.pack_into("<H", page, BOOT_FLAG, 0xAA55)
         page[HEADER : HEADER + 4] = b"HdrS"
     page[TYPE_OF_LOADER] = EXT_LOADER_UNDEFINED
-    text = with_frequency(cmdline, tsc_khz).encode() + b"\0"
+    text = with_frequency(cmdline, tsc_khz)
+    if info is not None and len(text) > info.extra["cmdline_max"]:
+        text = cmdline  # what the user said goes first
+    text = text.encode() + b"\0"
     if len(text) > CMDLINE_ROOM:
         raise ImageError("cmdline-long", "the command line has %d bytes and %d fit"
                          % (len(text) - 1, CMDLINE_ROOM - 1), "shorten it")

@@ -46,7 +46,7 @@ class ImageError(ValueError):
     """A bad image: `rule` (an id of the rules), one sentence, and what to do."""
 
     def __init__(self, rule, what, remedy):
-        ValueError.__init__(self, "%s: %s" % (what, remedy))
+        super().__init__("%s: %s" % (what, remedy))
         self.rule = rule
         self.what = what
         self.remedy = remedy
@@ -123,7 +123,7 @@ def inspect(data, kind=None):
 
 def _wrong(kind, why):
     return ImageError(
-        "image-invalid", "not a %s image: %s" % (kind, why), "leave kind out, it is detected")
+        "image-invalid", "no %s image: %s" % (kind, why), "leave kind out, it is detected")
 
 
 def is_linux(data):

@@ -143,7 +143,8 @@ class Reader:
     def _guest(self, row, path):
         if not isinstance(row, dict):
             self.find("guest-table", path, "a guest is %r" % (row,))
-            row = {}
+            return {"name": None, "cpus": None, "memory": None, "image": None, "kind": None,
+                    "initrd": [], "modules": []}
         self._keys(row, GUEST_KEYS, path)
         out = {
             "name": self._name(row, path),

@@ -57,9 +57,9 @@ RULES = {
     "image-invalid": ("the image does not keep to its format", "build it again"),
     "image-truncated": ("a part of the image is missing", "get the whole file"),
     "image-place": ("the memory it wants is in use", "link it at 1 MiB"),
-    "image-too-big": ("the image must fit into the guest's RAM", "give the guest more memory"),
+    "image-too-big": ("it must fit into the guest's memory", "give the guest more memory"),
     # At boot.
-    "format-unknown": ("the image was built by another version", "build image and monitor together"),
+    "format-unknown": ("another version built the image", "build image and monitor together"),
 }
 
 
