@@ -1,150 +1,274 @@
-"""The prompt on COM1: what a person types at it, and stock mpremote over a pty."""
+"""The prompt on COM1: Python in root mode, as a person and as mpremote use it."""
 
 from __future__ import annotations
 
-import re
+import hashlib
+import os
+import pty
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from vipervisor import Machine
 
-Boot = Callable[..., Any]
-LIMIT = 60.0
+pytestmark = pytest.mark.machine
 
-
-@pytest.fixture
-def machine(boot: Boot) -> Any:
-    """One machine with no guest, its prompt up."""
-    booted = boot([], cpus=1)
-    booted.prompt.expect(">>> ", timeout=LIMIT)
-    return booted
+Boot = Callable[..., Machine]
+LIMIT = 30.0
+CTRL_A, CTRL_B, CTRL_C, CTRL_D = "\x01", "\x02", "\x03", "\x04"
 
 
-def ask(machine: Any, line: str, answer: str) -> None:
-    machine.prompt.write(line + "\r\n")
-    machine.prompt.expect(answer, timeout=LIMIT)
+def ask(machine: Machine, line: str) -> str:
+    """Types a line at the prompt and returns what it printed."""
+    before = len(machine.prompt.text)
+    machine.prompt.write(line + "\r")
+    machine.prompt.expect(r"\n>>> ", LIMIT)
+    said = machine.prompt.text[before:]
+    return said.partition("\n")[2].rpartition(">>> ")[0].strip()
 
 
-def test_language_and_modules(machine: Any) -> None:
-    code = (
-        "import json, re, struct, uctypes, binascii, hashlib, time, asyncio, select, gc, math\n"
-        "print(2 ** 100, 1.5 * 3, json.loads('[1, 2]'), re.match('a+', 'aaa').group(0))\n"
-        "print(struct.pack('<I', 7), binascii.hexlify(hashlib.sha256(b'x').digest())[:8])\n"
-        "async def f():\n"
-        "    await asyncio.sleep_ms(5)\n"
-        "    return 9\n"
-        "print(asyncio.run(f()), math.sqrt(2) > 1.41)\n"
+def prompted(boot: Boot, *guests: object, **options: object) -> Machine:
+    machine = boot(list(guests), **options)
+    machine.prompt.expect(r"^>>> ", LIMIT)
+    return machine
+
+
+def test_numbers_and_modules(boot: Boot) -> None:
+    machine = prompted(boot)
+    assert ask(machine, "2**200 - 1") == str(2**200 - 1)
+    assert ask(machine, "1/3") == repr(1 / 3)
+    assert ask(machine, "import math; math.erf(0.5)").startswith("0.52049987781304")
+    assert ask(machine, "import hashlib; hashlib.sha256(b'x').digest().hex()") == repr(
+        hashlib.sha256(b"x").hexdigest()
     )
-    lines = machine.exec(code).splitlines()
-    assert lines[0] == f"{2**100} 4.5 [1, 2] aaa"
-    assert lines[1] == "b'\\x07\\x00\\x00\\x00' b'2d711642'"
-    assert lines[2] == "9 True"
+    names = (
+        "json re struct uctypes binascii random time asyncio select gc os io deflate "
+        "collections errno cmath sys vfs machine heapq array micropython _hv hv"
+    )
+    assert ask(machine, "import " + ", ".join(names.split())) == ""
+    assert ask(machine, "json.loads(json.dumps({'a': [1, 2.5, None]}))") == "{'a': [1, 2.5, None]}"
+    assert ask(machine, "exec('async def f():\\n await asyncio.sleep(0.01)\\n return 5')") == ""
+    assert ask(machine, "asyncio.run(f())") == "5"
 
 
-def test_traceback_names_the_error(machine: Any) -> None:
-    ask(machine, "1/0", "ZeroDivisionError")
-
-
-def test_line_editing_history_and_tab(machine: Any) -> None:
-    machine.prompt.write("print('one' 'x')\x1b[D\x08\x08\x08\r\n")
-    machine.prompt.expect("\none", timeout=LIMIT)
-    machine.prompt.write("print('hist' + 'ory')\r\n")
-    machine.prompt.expect("\nhistory", timeout=LIMIT)
-    machine.prompt.write("\x1b[A\r\n")
-    machine.prompt.expect("\nhistory", timeout=LIMIT)
-    machine.prompt.write("import uctyp\t\r\n")
-    machine.prompt.expect("uctypes", timeout=LIMIT)
+def test_line_editing(boot: Boot) -> None:
+    machine = prompted(boot)
+    assert ask(machine, "print('acb'\x1b[D\x1b[D\x7f\x1b[Cc\x1b[C)") == "abc"
+    assert ask(machine, "\x1b[A") == "abc"
+    assert ask(machine, "value = 41") == ""
+    assert ask(machine, "val\t + 1") == "42"
+    machine.prompt.write("nonsense" + CTRL_C)
+    machine.prompt.expect(r"nonsense\n>>> ", LIMIT)
+    machine.prompt.write("for i in range(3):\rprint(i * 7)\r\r\r\r")
+    machine.prompt.expect(r"0\n7\n14\n>>> ", LIMIT)
+    assert "line 1" in ask(machine, "1 / 0")
+    assert "hv.guests()" in ask(machine, "help()")
 
 
 @pytest.mark.parametrize(
-    "loop",
-    [
-        "while True: pass",
-        "import time; time.sleep(1000)",
-    ],
+    "body",
+    ["pass", "abs(-1)", "time.sleep(0.001)"],
 )
-def test_ctrl_c_interrupts(machine: Any, loop: str) -> None:
-    machine.prompt.write(loop + "\r\n\r\n")
-    machine.prompt.write("print('not yet')\r\n")
-    machine.prompt.write("\x03")
-    machine.prompt.expect("KeyboardInterrupt", timeout=LIMIT)
-    ask(machine, "print('al' 'ive')", "alive")
+@pytest.mark.parametrize("kind", ["", "@micropython.native\n", "@micropython.viper\n"])
+def test_interrupt(boot: Boot, kind: str, body: str) -> None:
+    machine = prompted(boot)
+    source = f"import micropython, time\n{kind}def f():\n while True:\n  {body}\n"
+    assert ask(machine, f"exec({source!r})") == ""
+    machine.prompt.write("print('run' + 'ning'); f()\r")
+    machine.prompt.expect(r"^running\n", LIMIT)
+    machine.prompt.write(CTRL_C)
+    machine.prompt.expect(r"KeyboardInterrupt: \n>>> ", LIMIT)
+    assert ask(machine, "'alive'") == "'alive'"
 
 
-def test_ctrl_c_interrupts_native_code(machine: Any) -> None:
-    machine.prompt.write("\x05")  # paste mode
-    machine.prompt.write("@micropython.native\ndef f():\n    while True:\n        pass\n\nimport micropython\n")
-    machine.prompt.write("\x03")
-    machine.prompt.expect(">>> ", timeout=LIMIT)
-    code = "import micropython\r\n@micropython.native\r\ndef spin():\r\nwhile True: pass\r\n\r\n\r\n"
-    machine.prompt.write(code)
-    machine.prompt.write("print('def' 'ined')\r\n")
-    machine.prompt.expect("defined", timeout=LIMIT)
-    machine.prompt.write("print('going'); spin()\r\n")
-    machine.prompt.expect("\ngoing", timeout=LIMIT)
-    machine.prompt.write("\x03")
-    machine.prompt.expect("KeyboardInterrupt", timeout=LIMIT)
-    ask(machine, "print('al' 'ive')", "alive")
+def test_bad_addresses_are_errors(boot: Boot) -> None:
+    machine = prompted(boot)
+    assert ask(machine, "import machine, micropython, uctypes, _hv") == ""
+    assert ask(machine, "machine.mem32[0x200000] == machine.mem64[0x200000] & 0xffffffff") == "True"
+    hole = 0x7000_0000_0000
+    for line in (
+        f"machine.mem32[{hole}]",
+        f"machine.mem8[{hole}] = 1",
+        "machine.mem64[1 << 63]",
+        "machine.mem32[0x200000] = 0",  # the monitor's own text
+        f"_hv.peek({hole}, 4)",
+        f"uctypes.bytes_at({hole}, 64)",
+        f"uctypes.bytearray_at({hole}, 64)[5]",
+        f"uctypes.bytearray_at({hole}, 64)[0:8] = bytes(8)",
+        f"uctypes.struct({hole}, {{'f': uctypes.UINT32}}).f",
+    ):
+        assert ask(machine, line).endswith("OSError: [Errno 14] EFAULT"), line
+    viper = "@micropython.viper\ndef peek(a: int) -> int:\n return int(ptr32(a)[0])\n"
+    assert ask(machine, f"exec({viper!r})") == ""
+    assert ask(machine, f"peek({hole})").endswith("OSError: [Errno 14] EFAULT")
+    assert "not aligned" in ask(machine, "machine.mem32[2]")
+    assert "port 65536 is outside 0 to 0xffff" in ask(machine, "_hv.inb(0x10000)")
+    assert "no guest 3; there is none" in ask(machine, "_hv.guest_info(3)")
+    assert "no boot module x; there is partition.json" in ask(machine, "_hv.module('x')")
 
 
-def test_long_paste_loses_nothing(machine: Any) -> None:
-    # Raw REPL, as mpremote without raw paste: 6,000 bytes in one go.
-    data = "x" * 6000
-    machine.prompt.write("\x01")
-    machine.prompt.expect("raw REPL; CTRL-B to exit", timeout=LIMIT)
-    machine.prompt.write(f"print(len('{data}'))\x04")
-    machine.prompt.expect("OK6000", timeout=LIMIT)
-    machine.prompt.write("\x02")
+def test_soft_reset_keeps_guests_and_files(boot: Boot) -> None:
+    machine = prompted(boot, "beat")
+    machine.console("beat").expect(r"beat 1\b", LIMIT)
+    assert ask(machine, "f = open('kept', 'w'); n = f.write('still here'); f.close()") == ""
+    machine.prompt.write(CTRL_D)
+    machine.prompt.expect(r"^MPY: soft reboot\n(.*\n)*>>> ", LIMIT)
+    assert "'f'" not in ask(machine, "dir()")
+    assert ask(machine, "open('kept').read()") == "'still here'"
+    assert ask(machine, "beat.state") == "'running'"
+    count = int(machine.console("beat").expect(r"beat (\d+)\r?\n", LIMIT)[1])
+    machine.console("beat").expect(rf"beat {count + 2}\b", LIMIT)
 
 
-def test_a_wrong_address_is_an_error_not_the_end(machine: Any) -> None:
-    out = machine.exec(
-        "import machine\n"
-        "try:\n"
-        "    machine.mem32[0]\n"
-        "except OSError as e:\n"
-        "    print('OSError')\n"
+def test_scripts_of_the_first_boot(boot: Boot, tmp_path: Path) -> None:
+    (tmp_path / "boot.py").write_text("print('boot' + 'ed'); early = 6\n1 / 0\n")
+    (tmp_path / "main.py").write_text("print('main', early * 7)\n")
+    files = {name: tmp_path / name for name in ("boot.py", "main.py")}
+    machine = boot([], files)
+    machine.prompt.expect(r"^booted\nTraceback(.*\n)*.*boot.py.*line 2(.*\n)*main 42\n", LIMIT)
+    machine.prompt.expect(r"^>>> ", LIMIT)
+    machine.prompt.write(CTRL_D)
+    machine.prompt.expect(r"^MPY: soft reboot\n(.*\n)*>>> ", LIMIT)
+    assert machine.prompt.text.count("booted") == 1
+
+
+def test_a_long_paste_loses_nothing(boot: Boot, backend: str) -> None:
+    machine = prompted(boot)
+    lines = 1200 if backend == "svm" else 200
+    paste = "".join(f"total += {i}  # {'x' * 40}\r" for i in range(lines))
+    machine.prompt.write("total = 0\r" + paste + "print('total is', total)\r")
+    machine.prompt.expect(rf"\ntotal is {sum(range(lines))}\n", 3 * LIMIT)
+
+
+def test_a_stuck_handler_can_be_interrupted(boot: Boot) -> None:
+    machine = prompted(boot)
+    # For its first moments Ctrl-C belongs to the line that is being edited.
+    handler = (
+        "def stuck(_):\n start = time.ticks_ms()\n"
+        " while time.ticks_diff(time.ticks_ms(), start) < 300: pass\n"
+        " print('stuck' + '!')\n while True: pass\n"
     )
-    assert out.strip() == "OSError"
+    ask(machine, f"import _hv, time; exec({handler!r})")
+    machine.prompt.write("_hv.notify(stuck); _hv.alarm(1)\r")
+    machine.prompt.expect(r"stuck!\n", LIMIT)
+    machine.prompt.write(CTRL_C)
+    machine.prompt.expect(r"in stuck\nKeyboardInterrupt: \n", LIMIT)
+    machine.prompt.write("_hv.notify(None); print('go' + 'ing on')\r")
+    machine.prompt.expect(r"^going on\n", LIMIT)
 
 
-def test_without_guests_the_machine_is_shown(machine: Any) -> None:
-    text = machine.exec("print(hv.machine)")
-    assert "CPU" in text or "cpu" in text
+def test_a_notice_keeps_the_line_being_typed(boot: Boot) -> None:
+    machine = prompted(boot)
+    ask(machine, "import _hv; exec('def tell(_): _hv.notice(\"told\")')")
+    ask(machine, "_hv.notify(tell); 0")
+    machine.prompt.write("_hv.alarm(1500)\r12345")
+    machine.prompt.expect(r"told\n>>> 12345", LIMIT)
+    assert ask(machine, "6") == "123456"
 
 
-def test_exit_powers_off(machine: Any) -> None:
-    machine.prompt.write("exit()\r\n")
-    machine.wait_off(LIMIT)
+def test_raw_repl(boot: Boot) -> None:
+    machine = prompted(boot)
+    machine.prompt.write(CTRL_A)
+    machine.prompt.expect(r"raw REPL; CTRL-B to exit\n>", LIMIT)
+    machine.prompt.write("import _hv; print(_hv.raw_repl(), _hv.notice('never'))" + CTRL_D)
+    machine.prompt.expect("OKTrue False\n\x04\x04>", LIMIT)
+    machine.prompt.write(CTRL_B)
+    machine.prompt.expect(r"^>>> ", LIMIT)
+    assert "never" not in machine.prompt.text.partition("OK")[2]
 
 
-@pytest.fixture
-def mpremote(boot: Boot, backend: str) -> Any:
-    if backend != "svm":
-        pytest.skip("mpremote is tried on QEMU's pty")
-    machine = boot([{"image": "beat", "cmdline": "ms=50"}], prompt="pty")
-    machine.wait_started(LIMIT)
-
-    def run(*words: str) -> str:
-        command = [str(Path(sys.executable).parent / "mpremote"), "connect", machine.pty, *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    run.machine = machine  # type: ignore[attr-defined]
-    return run
+@pytest.mark.parametrize("word", ["exit()", "quit()", "import _hv; _hv.poweroff()"])
+def test_power_off(boot: Boot, word: str) -> None:
+    machine = prompted(boot)
+    machine.prompt.write(word + "\r")
+    assert machine.wait_off(LIMIT) in (
+        "the monitor powered the machine off",
+        "QEMU ended with status 0",  # its last event was not read in time
+    )
 
 
-def test_stock_mpremote_runs_while_a_guest_beats(mpremote: Any, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text("print('from a file', 2 ** 65)\n")
-    (tmp_path / "mounted.py").write_text("value = 4711\n")
-    assert mpremote("exec", "print(hv.guest('beat').state)").strip() == "running"
-    assert f"from a file {2**65}" in mpremote("run", str(script))
-    assert "4711" in mpremote("mount", str(tmp_path), "exec", "import mounted; print(mounted.value)")
-    console = mpremote.machine.console("beat", LIMIT)
-    numbers = [int(n) for n in re.findall(r"^beat (\d+)\r?$", console.text, re.MULTILINE)]
-    assert numbers == list(range(1, numbers[-1] + 1))
+# --- stock mpremote ---
+
+
+@contextmanager
+def terminal_of(machine: Machine) -> Iterator[str]:
+    """The prompt as a pseudo-terminal, which is what mpremote opens."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+
+    def to_terminal(data: bytes) -> None:
+        os.write(master, data)
+
+    def from_terminal() -> None:
+        while True:
+            try:
+                data = os.read(master, 4096)
+            except OSError:
+                return
+            if not data:
+                return
+            machine.prompt.write(data)
+
+    machine.prompt.listen(to_terminal, replay=False)
+    reader = threading.Thread(target=from_terminal, daemon=True)
+    reader.start()
+    try:
+        yield os.ttyname(slave)
+    finally:
+        machine.prompt.unlisten(to_terminal)
+        os.close(slave)
+        reader.join(5)
+        os.close(master)
+
+
+def mpremote(device: str, cwd: Path, *words: str) -> tuple[int, str]:
+    """Its exit status, and what it said on both streams."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mpremote", "connect", device, *words],
+        capture_output=True,
+        text=True,
+        timeout=2 * LIMIT,
+        cwd=cwd,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_mpremote(boot: Boot, tmp_path: Path) -> None:
+    machine = prompted(boot)
+    data = bytes(range(256)) * 12
+    (tmp_path / "data.bin").write_bytes(data)
+    (tmp_path / "script.py").write_text("import sys\nprint(sys.platform)\nraise OSError(5)\n")
+
+    with terminal_of(machine) as device:
+        assert mpremote(device, tmp_path, "exec", "print(6 * 7)") == (0, "42\n")
+        assert mpremote(device, tmp_path, "eval", "2**100") == (0, f"{2**100}\n")
+        status, said = mpremote(device, tmp_path, "run", "script.py")
+        assert status == 1 and said.startswith("vipervisor\n") and "OSError: [Errno 5] EIO" in said
+        assert mpremote(device, tmp_path, "fs", "cp", "data.bin", ":data.bin")[0] == 0
+        assert (
+            hashlib.sha256(data).hexdigest()
+            in mpremote(device, tmp_path, "fs", "sha256sum", ":data.bin")[1]
+        )
+        assert "data.bin" in mpremote(device, tmp_path, "fs", "ls")[1]
+        assert mpremote(device, tmp_path, "fs", "cp", ":data.bin", "back.bin")[0] == 0
+        assert (tmp_path / "back.bin").read_bytes() == data
+
+
+def test_mpremote_mount(boot: Boot, tmp_path: Path) -> None:
+    machine = prompted(boot)
+    data = bytes(range(256)) * 12
+    host = tmp_path / "host"
+    host.mkdir()
+    (host / "answers.py").write_text("ANSWER = 42\n")
+    (host / "data.bin").write_bytes(data)
+    look = "import answers; print(answers.ANSWER, open('data.bin', 'rb').read() == "
+    look += "bytes(range(256)) * 12)"
+    with terminal_of(machine) as device:
+        status, said = mpremote(device, tmp_path, "mount", "host", "exec", look)
+        assert (status, said.splitlines()[-1]) == (0, "42 True")
