@@ -45,12 +45,17 @@ void offsets(void) {
 
     DEFINE(EXIT_KIND, offsetof(struct exit_record, kind));
     DEFINE(EXIT_LENGTH, offsetof(struct exit_record, length));
+    DEFINE(EXIT_QUALIFICATION, offsetof(struct exit_record, qualification));
+    DEFINE(EXIT_IO_PORT, offsetof(struct exit_record, io.port));
+    DEFINE(EXIT_IO_SIZE, offsetof(struct exit_record, io.size));
     DEFINE(EXIT_KIND_RDMSR, EXIT_RDMSR);
+    DEFINE(EXIT_KIND_IO, EXIT_IO);
     DEFINE(EXIT_HYPERCALL_CPL, offsetof(struct exit_record, hypercall.cpl));
     DEFINE(EXIT_RAW, offsetof(struct exit_record, raw));
 
     DEFINE(VMCB_EXITCODE, offsetof(struct vmcb, exitcode));
     DEFINE(VMCB_EXITINFO1, offsetof(struct vmcb, exitinfo1));
+    DEFINE(VMCB_EXITINFO2, offsetof(struct vmcb, exitinfo2));
     DEFINE(VMCB_CS_ATTRIBUTES, offsetof(struct vmcb, cs.attributes));
     DEFINE(VMCB_EFER, offsetof(struct vmcb, efer));
     DEFINE(VMCB_CR3, offsetof(struct vmcb, cr3));
@@ -66,6 +71,9 @@ void offsets(void) {
     DEFINE(CR4_LA57_BYTE1, CR4_LA57 >> 8);
     DEFINE(SVM_HOST_SAVE_PA, offsetof(struct svm_control, host_save_pa));
     DEFINE(SVM_ATTENTION, offsetof(struct svm_control, attention));
+    DEFINE(IO_PORT_SHIFT, IOIO_PORT_SHIFT);
+    DEFINE(SVM_IO, SVM_KIND_IO);
+    DEFINE(SVM_IO_FORMS, SVM_IO_FORM_COUNT);
     DEFINE(SVM_FILL, SVM_KIND_FILL);
     DEFINE(SVM_KINDS, SVM_EXIT_CODES);
 }

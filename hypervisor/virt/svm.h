@@ -54,8 +54,12 @@ void svm_run(struct vcpu *v, struct exit_record *e,
 #define SVM_EXIT_CODES 0x100 // of intercepts with a bit or a small number of their own
 // svm_kinds: an exit kind, with these bits.
 #define SVM_KIND_SPECIAL 0x80 // alone: RDMSR or WRMSR
+#define SVM_KIND_IO 0x81 // a port access, see svm_io_forms
 #define SVM_KIND_FILL 0x40 // svm_fill has more to say
 extern uint8_t svm_kinds[SVM_EXIT_CODES];
+// The low bits of EXITINFO1 of a port access -> io.size, in, string and rep of the record.
+#define SVM_IO_FORM_COUNT 0x80
+extern uint32_t svm_io_forms[SVM_IO_FORM_COUNT];
 void svm_exit_init(const struct virt_caps *caps);
 void svm_enter(struct vcpu *v, struct exit_record *e);
 

@@ -14,23 +14,12 @@ struct svm_exit {
 };
 
 uint8_t svm_kinds[SVM_EXIT_CODES];
+uint32_t svm_io_forms[SVM_IO_FORM_COUNT];
 
 static void fill_info(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
     (void)v;
     e->qualification = b->exitinfo1;
     e->qualification2 = b->exitinfo2;
-}
-
-static void fill_io(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
-    uint64_t info = b->exitinfo1;
-    e->qualification = info;
-    e->io.port = (uint16_t)(info >> IOIO_PORT_SHIFT);
-    e->io.size = (uint8_t)(info >> IOIO_SIZE_SHIFT & IOIO_SIZE_MASK);
-    e->io.in = info & IOIO_TYPE_IN;
-    e->io.string = info & IOIO_STR;
-    e->io.rep = info & IOIO_REP;
-    // EXITINFO2 is the next instruction's RIP on every CPU (15.10.2).
-    e->length = (uint32_t)(b->exitinfo2 - v->rip);
 }
 
 static void fill_hypercall(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
@@ -132,7 +121,7 @@ static const struct svm_exit svm_exits[SVM_EXIT_CODES] = {
     [VMEXIT_PAUSE] = {EXIT_PAUSE, NULL},
     [VMEXIT_HLT] = {EXIT_HLT, NULL},
     [VMEXIT_INVLPGA] = {EXIT_VIRT_INSN, fill_info},
-    [VMEXIT_IOIO] = {EXIT_IO, fill_io},
+    [VMEXIT_IOIO] = {EXIT_IO, NULL},
     [VMEXIT_MSR] = {EXIT_RDMSR, fill_msr},
     [VMEXIT_SHUTDOWN] = {EXIT_SHUTDOWN, fill_info},
     [VMEXIT_VMRUN] = {EXIT_VIRT_INSN, fill_info},
@@ -164,11 +153,26 @@ static bool is_instruction(uint32_t kind) {
     }
 }
 
+static_assert(offsetof(struct exit_record, io.in) == offsetof(struct exit_record, io.size) + 1 &&
+    offsetof(struct exit_record, io.string) == offsetof(struct exit_record, io.size) + 2 &&
+    offsetof(struct exit_record, io.rep) == offsetof(struct exit_record, io.size) + 3, "as in svm_io_forms");
+
+static uint32_t io_form(uint32_t info) {
+    uint32_t size = info >> IOIO_SIZE_SHIFT & IOIO_SIZE_MASK;
+    uint32_t in = (info & IOIO_TYPE_IN) != 0, string = (info & IOIO_STR) != 0, rep = (info & IOIO_REP) != 0;
+    return size | in << 8 | string << 16 | rep << 24;
+}
+
 void svm_exit_init(const struct virt_caps *caps) {
+    for (uint32_t i = 0; i < SVM_IO_FORM_COUNT; i++) {
+        svm_io_forms[i] = io_form(i);
+    }
     for (size_t i = 0; i < SVM_EXIT_CODES; i++) {
         const struct svm_exit *x = &svm_exits[i];
         bool fill = x->fill || caps->nrip || !is_instruction(x->kind);
-        if (i == VMEXIT_MSR && !caps->nrip) {
+        if (i == VMEXIT_IOIO) {
+            svm_kinds[i] = SVM_KIND_IO;
+        } else if (i == VMEXIT_MSR && !caps->nrip) {
             svm_kinds[i] = SVM_KIND_SPECIAL;
         } else {
             svm_kinds[i] = x->kind | (fill ? SVM_KIND_SPECIAL | SVM_KIND_FILL : 0);

@@ -169,12 +169,30 @@ svm_run:
     ret
 
 .Lspecial:
+    cmpb $SVM_IO, %cl
+    je .Lio
     testb $SVM_FILL, %cl
     jne .Lfill
     // 15.11: EXITINFO1 is 1 for WRMSR.
     movl VMCB_EXITINFO1(%rbx), %ecx
     addl $EXIT_KIND_RDMSR, %ecx
     jmp .Lkind
+
+    // Port accesses, decoded by svm_io_forms; EXITINFO2 is the next RIP (15.10.2).
+.Lio:
+    movl VMCB_EXITINFO1(%rbx), %ecx
+    movl VMCB_EXITINFO2(%rbx), %edx
+    subl VMCB_RIP(%rbx), %edx
+    movq %rcx, EXIT_QUALIFICATION(%rsi)
+    movl $EXIT_KIND_IO, EXIT_KIND(%rsi)
+    movl %edx, EXIT_LENGTH(%rsi)
+    movl %ecx, %edx
+    shrl $IO_PORT_SHIFT, %ecx
+    andl $SVM_IO_FORMS - 1, %edx
+    movl svm_io_forms(, %rdx, 4), %edx
+    movw %cx, EXIT_IO_PORT(%rsi)
+    movl %edx, EXIT_IO_SIZE(%rsi)
+    jmp .Lstep // which does not look at the fetch state of an exit with a length
 
     // svm_fill(v, e) for the kinds that have more to say.
 .Lfill:
