@@ -90,7 +90,7 @@ int insn_decode(enum insn_mode mode, const uint8_t *bytes, size_t size, struct i
 // before the instruction.
 uint64_t insn_offset(struct vcpu *v, const struct insn *insn);
 
-#define INSN_SLOTS 128 // in sets of two; holds a Linux boot (22-70 places per exit kind)
+#define INSN_SLOTS 256 // in sets of two; holds a Linux boot (22-70 places per exit kind)
 #define INSN_FAST_LEVELS 4
 #define INSN_LENGTH_MAX 15
 
@@ -148,12 +148,12 @@ typedef uint64_t insn_window __attribute__((aligned(1), may_alias));
 typedef uint64_t insn_entry __attribute__((may_alias));
 
 static inline uint32_t insn_slot_index(uint64_t linear) {
-    // Multiplicative hashing; the top seven bits number the slot. The factor was found
+    // Multiplicative hashing; the top eight bits number the slot. The factor was found
     // by search: 64 places at a stride of 1 to 20 or a power of two fit without
     // replacement (the golden ratio's does badly at strides of 8 and 16).
-    return ((uint32_t)linear * UINT32_C(0x0E7EFC2F)) >> 25;
+    return ((uint32_t)linear * UINT32_C(0x0E7EFC2F)) >> 24;
 }
-_Static_assert(INSN_SLOTS == 1 << (32 - 25), "the hash yields a slot number");
+_Static_assert(INSN_SLOTS == 1 << (32 - 24), "the hash yields a slot number");
 
 static inline bool insn_entry_moved(const struct insn_entry_at *e) {
     return *(const volatile insn_entry *)e->at != e->value;
