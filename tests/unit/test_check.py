@@ -134,6 +134,13 @@ def test_limits_need_every_field() -> None:
     assert "unknown key" in limits.entry_findings({"limits": [whole]})[0]
 
 
+def test_limits_name_tests_that_exist(tmp_path: Path) -> None:
+    write(tmp_path / "tests/machine/test_a.py", "def test_b(run_guest):\n    pass\n")
+    assert limits.test_finding(tmp_path, "tests/machine/test_a.py::test_b") is None
+    assert limits.test_finding(tmp_path, "tests/machine/test_a.py::test_c") is not None
+    assert limits.test_finding(tmp_path, "tests/machine/test_d.py::test_b") is not None
+
+
 def test_links(tmp_path: Path) -> None:
     write(tmp_path / "docs/a.md", "# A Title: `code`\n\ntext\n")
     write(

@@ -25,7 +25,21 @@ def check(root: Path) -> list[str]:
         data = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         return [f"{FILE}: {error}"]
-    return [f"{FILE}: {what}" for what in entry_findings(data)]
+    findings = entry_findings(data) or [
+        what for entry in data.get("limit", []) if (what := test_finding(root, entry["test"]))
+    ]
+    return [f"{FILE}: {what}" for what in findings]
+
+
+def test_finding(root: Path, test: str) -> str | None:
+    """The test that an entry names must be there: FILE::function."""
+    name, _, function = test.partition("::")
+    path = root / name
+    if not path.is_file():
+        return f"{test}: there is no {name}"
+    if f"def {function.split('::')[-1]}(" not in path.read_text():
+        return f"{test}: {name} has no such test"
+    return None
 
 
 def entry_findings(data: dict[str, Any]) -> list[str]:

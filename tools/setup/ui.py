@@ -80,18 +80,25 @@ class Screen:
             except subprocess.TimeoutExpired:
                 passed = time.monotonic() - start
                 if passed > limit:
-                    process.kill()
-                    process.wait()
+                    stop(process)
                     return None
                 if show:
                     print(f"\r      {passed:.0f} s ", end="", file=sys.stderr, flush=True)
             except BaseException:
-                process.kill()
-                process.wait()
+                stop(process)
                 raise
         if show:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         return status
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a command. One run by sudo is root's: it has had the terminal's Ctrl-C itself."""
+    try:
+        process.kill()
+    except PermissionError:
+        return
+    process.wait()
 
 
 def _failure(command: Sequence[str], how: str, output: str, log: Path) -> str:
