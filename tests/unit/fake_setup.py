@@ -93,7 +93,6 @@ class Hv:
     def leftovers(self) -> list[str]:
         """Files and processes that should be gone."""
         found = [str(p) for name in ("tmp", "runtime") for p in (self.folder / name).rglob("*")]
-        found = [p for p in found if not p.endswith("/runtime/vipervisor")]
         for status in Path("/proc").glob("[0-9]*/environ"):
             try:
                 if f"TMPDIR={self.folder / 'tmp'}\0".encode() in status.read_bytes():

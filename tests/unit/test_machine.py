@@ -115,7 +115,7 @@ def test_panic_ends_every_wait(hv: Hv) -> None:
 def test_mute_monitor(hv: Hv, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_MUTE", "1")
     machine = Machine(guests(hv)[0], boot_timeout=0.5)
-    with pytest.raises(EmulatorError, match=r"did not come up: waited 0\.5 s.*COM1:\nstuck here"):
+    with pytest.raises(EmulatorError, match=r"did not come up: waited 0.5 s.*COM1:\nstuck here"):
         machine.start()
     assert machine.ended == "closed"
 

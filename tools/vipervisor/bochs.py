@@ -41,7 +41,7 @@ boot: disk
 """
 
 _ROM_FOLDERS = ("/usr/share/bochs", "/usr/share/vgabios", "/usr/local/share/bochs")
-_NOISE = re.compile(r"ALSA|snd_|libva|^\s*$|^=+$")
+_NOISE = re.compile(r"ALSA|snd_|libva|^=+$|^\d+[ide]\[|^Bochs is exiting")
 _PANIC = re.compile(r">>PANIC<<\s*(.*)")
 
 

@@ -32,6 +32,8 @@ MONITOR_MEMORY = 64 * MIB  # what a machine needs beside its guests' memory
 BOOT_LIMIT = {"tcg": 90.0, "kvm": 60.0, "bochs": 180.0}
 _PANIC = re.compile(r"^vipervisor: panic: (.*)\n", re.MULTILINE)
 _PANIC_REACH = 4096
+_PROMPT_REACH = 16
+_PROMPT_GRACE = 20.0  # seconds from the prompt to the first word on the channel
 _DRAIN = 5.0  # seconds for the lines to run dry once the emulator has ended
 
 
@@ -208,7 +210,13 @@ class Machine:
         """Wait for the monitor's first word on the channel."""
         link = self.link
         try:
-            return link.wait_hello(self.boot_timeout)
+            # With a prompt but without a word on the channel, Python failed on its way.
+            self.bell.wait(
+                lambda: bool(link.hello) or ">>> " in self.prompt.text[-_PROMPT_REACH:],
+                self.boot_timeout,
+                "the monitor's first word",
+            )
+            return link.wait_hello(min(self.boot_timeout, _PROMPT_GRACE))
         except (WaitTimeout, EmulatorError) as error:
             said = self.prompt.tail()
             place = f"; the last lines on COM1:\n{said}" if said.strip() else "; COM1 said nothing"

@@ -23,14 +23,24 @@ _INFO = "machine.json"
 
 
 @contextlib.contextmanager
-def _guard(base: Path) -> Iterator[None]:
-    """Nobody else claims or sweeps meanwhile."""
-    guard = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(guard, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(guard)
+def _guard() -> Iterator[Path]:
+    """The runtime folder, with nobody else claiming or sweeping; removed when empty."""
+    while True:
+        base = paths.runtime_dir()
+        try:
+            guard = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # removed since: another process was the last one in it
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            if not os.fstat(guard).st_nlink or not base.exists():
+                continue
+            yield base
+            with contextlib.suppress(OSError):
+                base.rmdir()
+            return
+        finally:
+            os.close(guard)
 
 
 def _sweep(base: Path) -> None:
@@ -45,8 +55,7 @@ class Claim:
     def __init__(self, name: str | None, default: str) -> None:
         if name is not None and not NAME.match(name):
             raise UsageError(f"{name!r} cannot name a machine: letters, digits, . _ - please")
-        base = paths.runtime_dir()
-        with _guard(base):
+        with _guard() as base:
             _sweep(base)
             self.name = name or _free_name(base, default)
             self.folder = base / self.name
@@ -67,7 +76,8 @@ class Claim:
         partial.replace(self.folder / _INFO)
 
     def release(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with _guard():
+            shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
 
 
@@ -91,8 +101,7 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 def machines() -> list[dict[str, Any]]:
     """What every running machine says of itself, by name; `folder` is where it listens."""
-    base = paths.runtime_dir()
-    with _guard(base):
+    with _guard() as base:
         _sweep(base)
         folders = sorted(folder for folder in base.iterdir() if folder.is_dir())
     found = []
