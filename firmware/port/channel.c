@@ -119,10 +119,13 @@ static void send_ack(struct guest *g) {
 }
 
 static void send_lines(void) {
+    static uint32_t first; // another guest each time, or one could take all the room
+    first++;
     for (uint32_t i = 0; i < GUEST_MAX; i++) {
-        if (guests[i].state != GUEST_FREE) {
-            send_console(&guests[i]);
-            send_ack(&guests[i]);
+        struct guest *g = &guests[(first + i) % GUEST_MAX];
+        if (g->state != GUEST_FREE) {
+            send_console(g);
+            send_ack(g);
         }
     }
 }

@@ -7,6 +7,7 @@ FIRMWARE_DIR := build/firmware
 FIRMWARE_LIB := $(FIRMWARE_DIR)/libfirmware.a
 LINK_SCRIPT ?= hypervisor/boot/link.ld
 CORE_LIB ?= build/core.a
+OBJCOPY ?= objcopy
 
 # MicroPython's makefiles use the same variable names as everybody else's, so they
 # run in a make of their own; it decides what is out of date and touches the
@@ -27,17 +28,16 @@ $(FIRMWARE_LIB): firmware-objects
 # The core is taken whole (its entry and tables have no caller); of the firmware
 # only what is reached from firmware_main() stays.
 build/vipervisor.elf64: $(CORE_LIB) $(FIRMWARE_LIB) $(LINK_SCRIPT)
-	$(LD) -nostdlib -static -z noexecstack -z max-page-size=4096 --no-warn-rwx-segments --gc-sections \
-	    -u firmware_main -T $(LINK_SCRIPT) -Map $@.map -o $@ --whole-archive $(CORE_LIB) --no-whole-archive $(FIRMWARE_LIB)
+	@echo "  LD      $@"
+	@$(LD) -nostdlib -static -z noexecstack -z max-page-size=4096 --gc-sections -u firmware_main \
+	    -T $(LINK_SCRIPT) -Map $@.map -o $@ --whole-archive $(CORE_LIB) --no-whole-archive $(FIRMWARE_LIB)
 
 # Multiboot loaders refuse ELF64 (QEMU: "Cannot load x86-64 image, give a 32bit one").
 build/vipervisor.elf: build/vipervisor.elf64
-	$(OBJCOPY) -O elf32-i386 $< $@
+	@$(OBJCOPY) -O elf32-i386 $< $@
 
 build/vipervisor.bin: build/vipervisor.elf64
-	$(OBJCOPY) -O binary $< $@
-
-OBJCOPY ?= objcopy
+	@$(OBJCOPY) -O binary $< $@
 
 .PHONY: monitor
 monitor: build/vipervisor.elf build/vipervisor.bin build/bootsector.bin
