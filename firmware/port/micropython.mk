@@ -51,7 +51,10 @@ SRC_QSTR += $(PORT_C) $(IRQ_C) shared/runtime/pyexec.c shared/runtime/sys_stdio_
 
 LIB_C = $(SRC_LIB_LIBM_DBL_C) $(SRC_LIB_LIBM_DBL_SQRT_SW_C)
 
-OBJ = $(PY_O) $(addprefix $(BUILD)/, $(SRC_C:.c=.o) $(LIB_C:.c=.o)) $(BUILD)/frozen_content.o
+# Linked by name, in this order, before the library: see native_break.c.
+FIRST_O = $(addprefix $(BUILD)/, mark_frozen.o frozen_content.o mark_firmware.o)
+LIB_O = $(PY_O) $(addprefix $(BUILD)/, $(SRC_C:.c=.o) $(LIB_C:.c=.o))
+OBJ = $(LIB_O) $(FIRST_O)
 
 PORT_O = $(addprefix $(BUILD)/, $(PORT_C:.c=.o) $(IRQ_C:.c=.o))
 # Our own code under the house's warnings; MicroPython's headers do not pass -Wconversion.
@@ -63,9 +66,9 @@ $(BUILD)/lib/libm_dbl/%.o: CFLAGS += -Wno-maybe-uninitialized -Wno-unused-variab
 $(BUILD)/lib/littlefs/%.o $(BUILD)/lib/oofatfs/%.o: CFLAGS += -Wno-unused-function -Wno-unused-variable
 
 .PHONY: firmware-lib
-firmware-lib: $(BUILD)/libfirmware.a
+firmware-lib: $(BUILD)/libfirmware.a $(FIRST_O)
 
-$(BUILD)/libfirmware.a: $(OBJ)
+$(BUILD)/libfirmware.a: $(LIB_O)
 	$(ECHO) "AR $@"
 	$(Q)rm -f $@ && $(AR) rcsD $@ $^
 

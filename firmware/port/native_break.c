@@ -1,15 +1,23 @@
-// Ctrl-C and faults inside @native and @viper code.
+// Ctrl-C inside @native and @viper code, and faults in Python.
 //
-// Such code never looks for pending exceptions, so when the interrupted instruction
+// Native code never looks for pending exceptions, so when the interrupted instruction
 // lies in it, the interrupt returns to a function that raises. When it lies in C
 // that native code has called, that must not be done; then PIT channel 0 looks again
 // some milliseconds later, until the exception is gone.
+//
+// A fault while Python follows an address that a program gave it (a viper pointer,
+// uctypes) becomes OSError(EFAULT): the guests have nothing to do with it.
+//
+// The link puts the frozen modules, whose native code is all of their text, between
+// two marks and everything else of the firmware behind them (port.mk).
 #include "native.h"
 
 #include "cpu/insn.h"
 #include "cpu/memory.h"
 #include "cpu/smp.h"
+#include "cpu/string.h"
 #include "cpu/trap.h"
+#include "poll.h"
 #include "py/mperrno.h"
 #include "py/mpstate.h"
 #include "py/runtime.h"
@@ -25,11 +33,38 @@ enum {
     EXCEPTION_PF = 14,
 };
 
-static uintptr_t code_start, code_end;
+extern const char firmware_frozen_start[], firmware_text_start[], __text_end[];
+
+#define RFLAGS_IF (UINT64_C(1) << 9)
+
+static uintptr_t pool_start, pool_end;
 static bool pit_ready;
 
+static bool within(uint64_t rip, const void *start, const void *end) {
+    return rip >= (uintptr_t)start && rip < (uintptr_t)end;
+}
+
 static bool in_native_code(uint64_t rip) {
-    return rip >= code_start && rip < code_end;
+    return (rip >= pool_start && rip < pool_end) || within(rip, firmware_frozen_start, firmware_text_start);
+}
+
+static bool in_firmware(uint64_t rip) {
+    return within(rip, firmware_text_start, __text_end);
+}
+
+// The core's memory functions on the firmware's behalf: they keep nothing on the
+// stack, so their return address lies on top.
+static bool copies_for_firmware(const struct trap_frame *frame) {
+    enum { LONGEST = 64 };
+    const void *const functions[] = { memcpy, memmove, memset, memcmp };
+    uint64_t caller;
+    for (unsigned i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
+        if (within(frame->rip, functions[i], (const char *)functions[i] + LONGEST)
+            && probe_read(frame->rsp, sizeof(caller), &caller)) {
+            return in_firmware(caller);
+        }
+    }
+    return false;
 }
 
 static _Noreturn void raise_pending(void) {
@@ -70,17 +105,26 @@ void native_interrupt(void) {
 }
 
 static bool recover(struct trap_frame *frame) {
-    if ((frame->vector != EXCEPTION_GP && frame->vector != EXCEPTION_PF) || !in_native_code(frame->rip)) {
+    bool bad_address = frame->vector == EXCEPTION_GP || frame->vector == EXCEPTION_PF;
+    // Not in an interrupt, not while the heap is being swept, and not where nothing
+    // would catch: those are faults of the monitor itself.
+    bool python = irq_frame == NULL && !poll_inside() && MP_STATE_THREAD(gc_lock_depth) == 0
+                  && MP_STATE_THREAD(nlr_top) != NULL;
+    if (!bad_address || !python) {
         return false;
     }
+    if (!in_native_code(frame->rip) && !in_firmware(frame->rip) && !copies_for_firmware(frame)) {
+        return false;
+    }
+    frame->rflags |= RFLAGS_IF; // nothing would turn interrupts on again
     redirect(frame, raise_fault);
     return true;
 }
 
 void native_watch(void) {
     size_t size;
-    code_start = (uintptr_t)exec_pool(&size);
-    code_end = code_start + size;
+    pool_start = (uintptr_t)exec_pool(&size);
+    pool_end = pool_start + size;
     pit_ready = isa_irq_enable(PIT_IRQ, native_interrupt) == 0;
     trap_recover = recover;
 }

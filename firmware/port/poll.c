@@ -18,6 +18,10 @@ uint32_t port_vm_countdown = PORT_VM_HOOK_EVERY;
 static bool inside; // a slow line waits inside the channel's own poll
 static uint64_t slices_ended;
 
+bool poll_inside(void) {
+    return inside;
+}
+
 bool poll_background(void) {
     if (inside) {
         return false;

@@ -8,6 +8,7 @@
 // Channel frames and guests' slices: C only, callable from anywhere but interrupt
 // context; true while there is something for Python.
 bool poll_background(void);
+bool poll_inside(void); // it is going on
 
 // modhv_event.c: is there something that event() would return?
 bool event_ready(void);

@@ -5,6 +5,7 @@
 
 FIRMWARE_DIR := build/firmware
 FIRMWARE_LIB := $(FIRMWARE_DIR)/libfirmware.a
+FIRMWARE_FIRST := $(addprefix $(FIRMWARE_DIR)/,mark_frozen.o frozen_content.o mark_firmware.o)
 LINK_SCRIPT ?= hypervisor/boot/link.ld
 CORE_LIB ?= build/core.a
 OBJCOPY ?= objcopy
@@ -22,15 +23,16 @@ firmware-objects:
 	    MICROPY_DIR="$(abspath $(MICROPY_DIR))" MICROPY_MPYCROSS="$(abspath $(MPY_CROSS))" \
 	    BUILD="$(abspath $(FIRMWARE_DIR))" firmware-lib
 
-$(FIRMWARE_LIB): firmware-objects
+$(FIRMWARE_LIB) $(FIRMWARE_FIRST): firmware-objects
 	@true
 
 # The core is taken whole (its entry and tables have no caller); of the firmware
 # only what is reached from firmware_main() stays.
-build/vipervisor.elf64: $(CORE_LIB) $(FIRMWARE_LIB) $(LINK_SCRIPT)
+build/vipervisor.elf64: $(CORE_LIB) $(FIRMWARE_FIRST) $(FIRMWARE_LIB) $(LINK_SCRIPT)
 	@echo "  LD      $@"
 	@$(LD) -nostdlib -static -z noexecstack -z max-page-size=4096 --gc-sections -u firmware_main \
-	    -T $(LINK_SCRIPT) -Map $@.map -o $@ --whole-archive $(CORE_LIB) --no-whole-archive $(FIRMWARE_LIB)
+	    -T $(LINK_SCRIPT) -Map $@.map -o $@ --whole-archive $(CORE_LIB) \
+	    --no-whole-archive $(FIRMWARE_FIRST) $(FIRMWARE_LIB)
 
 # Multiboot loaders refuse ELF64 (QEMU: "Cannot load x86-64 image, give a 32bit one").
 build/vipervisor.elf: build/vipervisor.elf64

@@ -88,7 +88,7 @@ def test_interrupt(boot: Boot, kind: str, body: str) -> None:
 
 def test_bad_addresses_are_errors(boot: Boot) -> None:
     machine = prompted(boot)
-    assert ask(machine, "import machine, micropython, _hv") == ""
+    assert ask(machine, "import machine, micropython, uctypes, _hv") == ""
     assert ask(machine, "machine.mem32[0x200000] == machine.mem64[0x200000] & 0xffffffff") == "True"
     hole = 0x7000_0000_0000
     for line in (
@@ -97,6 +97,10 @@ def test_bad_addresses_are_errors(boot: Boot) -> None:
         "machine.mem64[1 << 63]",
         "machine.mem32[0x200000] = 0",  # the monitor's own text
         f"_hv.peek({hole}, 4)",
+        f"uctypes.bytes_at({hole}, 64)",
+        f"uctypes.bytearray_at({hole}, 64)[5]",
+        f"uctypes.bytearray_at({hole}, 64)[0:8] = bytes(8)",
+        f"uctypes.struct({hole}, {{'f': uctypes.UINT32}}).f",
     ):
         assert ask(machine, line).endswith("OSError: [Errno 14] EFAULT"), line
     viper = "@micropython.viper\ndef peek(a: int) -> int:\n return int(ptr32(a)[0])\n"
