@@ -65,6 +65,15 @@ $(BUILD)/lib/libm_dbl/%.o: CFLAGS += -Wno-maybe-uninitialized -Wno-unused-variab
     -Wno-unused-but-set-variable
 $(BUILD)/lib/littlefs/%.o $(BUILD)/lib/oofatfs/%.o: CFLAGS += -Wno-unused-function -Wno-unused-variable
 
+# Other flags, other objects.
+$(OBJ): micropython.mk
+
+# makemanifest.py sees newer files only: another list of files starts it afresh.
+FROZEN_LIST := $(strip $(FROZEN_MANIFEST) $(shell cd .. && find . -name '*.py' | sort))
+ifneq ($(FROZEN_LIST),$(strip $(shell cat $(BUILD)/frozen.list 2>/dev/null)))
+$(shell rm -f $(BUILD)/frozen_content.c; echo '$(FROZEN_LIST)' > $(BUILD)/frozen.list)
+endif
+
 .PHONY: firmware-lib
 firmware-lib: $(BUILD)/libfirmware.a $(FIRST_O)
 
