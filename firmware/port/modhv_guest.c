@@ -173,8 +173,9 @@ MP_DEFINE_CONST_FUN_OBJ_1(hv_guest_exits_obj, hv_guest_exits);
 
 static mp_obj_t crash_registers(const struct crash *c) {
     static const qstr_short_t names[GPR_COUNT] = {
-        MP_QSTR_rax, MP_QSTR_rcx, MP_QSTR_rdx, MP_QSTR_rbx, MP_QSTR_rsp, MP_QSTR_rbp, MP_QSTR_rsi, MP_QSTR_rdi,
-        MP_QSTR_r8, MP_QSTR_r9, MP_QSTR_r10, MP_QSTR_r11, MP_QSTR_r12, MP_QSTR_r13, MP_QSTR_r14, MP_QSTR_r15,
+        MP_QSTR_rax, MP_QSTR_rcx, MP_QSTR_rdx, MP_QSTR_rbx, MP_QSTR_rsp, MP_QSTR_rbp, MP_QSTR_rsi,
+        MP_QSTR_rdi, MP_QSTR_r8, MP_QSTR_r9, MP_QSTR_r10, MP_QSTR_r11, MP_QSTR_r12, MP_QSTR_r13,
+        MP_QSTR_r14, MP_QSTR_r15,
     };
     mp_obj_t d = mp_obj_new_dict(GPR_COUNT + 8);
     for (int i = 0; i < GPR_COUNT; i++) {

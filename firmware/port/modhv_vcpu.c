@@ -34,8 +34,8 @@ static void give(struct vcpu *v) {
 static uint64_t register_number(mp_obj_t reg) {
     uint64_t n = hv_u64(reg, "register");
     if (n > HV_RIP && (n < HV_REG_FIRST || n >= HV_REG_FIRST + REG_COUNT)) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("no register %u; there are RAX (0) to R15, RIP and REG_*"),
-            (unsigned)n);
+        mp_raise_msg_varg(&mp_type_ValueError,
+            MP_ERROR_TEXT("no register %u; there are RAX (0) to R15, RIP and REG_*"), (unsigned)n);
     }
     return n;
 }
