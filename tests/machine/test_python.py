@@ -1,0 +1,274 @@
+"""The prompt on COM1: Python in root mode, as a person and as mpremote use it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pty
+import subprocess
+import sys
+import threading
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from vipervisor import Machine
+
+pytestmark = pytest.mark.machine
+
+Boot = Callable[..., Machine]
+LIMIT = 30.0
+CTRL_A, CTRL_B, CTRL_C, CTRL_D = "\x01", "\x02", "\x03", "\x04"
+
+
+def ask(machine: Machine, line: str) -> str:
+    """Types a line at the prompt and returns what it printed."""
+    before = len(machine.prompt.text)
+    machine.prompt.write(line + "\r")
+    machine.prompt.expect(r"\n>>> ", LIMIT)
+    said = machine.prompt.text[before:]
+    return said.partition("\n")[2].rpartition(">>> ")[0].strip()
+
+
+def prompted(boot: Boot, *guests: object, **options: object) -> Machine:
+    machine = boot(list(guests), **options)
+    machine.prompt.expect(r"^>>> ", LIMIT)
+    return machine
+
+
+def test_numbers_and_modules(boot: Boot) -> None:
+    machine = prompted(boot)
+    assert ask(machine, "2**200 - 1") == str(2**200 - 1)
+    assert ask(machine, "1/3") == repr(1 / 3)
+    assert ask(machine, "import math; math.erf(0.5)").startswith("0.52049987781304")
+    assert ask(machine, "import hashlib; hashlib.sha256(b'x').digest().hex()") == repr(
+        hashlib.sha256(b"x").hexdigest()
+    )
+    names = (
+        "json re struct uctypes binascii random time asyncio select gc os io deflate "
+        "collections errno cmath sys vfs machine heapq array micropython _hv hv"
+    )
+    assert ask(machine, "import " + ", ".join(names.split())) == ""
+    assert ask(machine, "json.loads(json.dumps({'a': [1, 2.5, None]}))") == "{'a': [1, 2.5, None]}"
+    assert ask(machine, "exec('async def f():\\n await asyncio.sleep(0.01)\\n return 5')") == ""
+    assert ask(machine, "asyncio.run(f())") == "5"
+
+
+def test_line_editing(boot: Boot) -> None:
+    machine = prompted(boot)
+    assert ask(machine, "print('acb'\x1b[D\x1b[D\x7f\x1b[Cc\x1b[C)") == "abc"
+    assert ask(machine, "\x1b[A") == "abc"
+    assert ask(machine, "value = 41") == ""
+    assert ask(machine, "val\t + 1") == "42"
+    machine.prompt.write("nonsense" + CTRL_C)
+    machine.prompt.expect(r"nonsense\n>>> ", LIMIT)
+    machine.prompt.write("for i in range(3):\rprint(i * 7)\r\r\r\r")
+    machine.prompt.expect(r"0\n7\n14\n>>> ", LIMIT)
+    assert "line 1" in ask(machine, "1 / 0")
+    assert "hv.guests()" in ask(machine, "help()")
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["pass", "abs(-1)", "time.sleep(0.001)"],
+)
+@pytest.mark.parametrize("kind", ["", "@micropython.native\n", "@micropython.viper\n"])
+def test_interrupt(boot: Boot, kind: str, body: str) -> None:
+    machine = prompted(boot)
+    source = f"import micropython, time\n{kind}def f():\n while True:\n  {body}\n"
+    assert ask(machine, f"exec({source!r})") == ""
+    machine.prompt.write("print('run' + 'ning'); f()\r")
+    machine.prompt.expect(r"^running\n", LIMIT)
+    machine.prompt.write(CTRL_C)
+    machine.prompt.expect(r"KeyboardInterrupt: \n>>> ", LIMIT)
+    assert ask(machine, "'alive'") == "'alive'"
+
+
+def test_bad_addresses_are_errors(boot: Boot) -> None:
+    machine = prompted(boot)
+    assert ask(machine, "import machine, micropython, uctypes, _hv") == ""
+    assert ask(machine, "machine.mem32[0x200000] == machine.mem64[0x200000] & 0xffffffff") == "True"
+    hole = 0x7000_0000_0000
+    for line in (
+        f"machine.mem32[{hole}]",
+        f"machine.mem8[{hole}] = 1",
+        "machine.mem64[1 << 63]",
+        "machine.mem32[0x200000] = 0",  # the monitor's own text
+        f"_hv.peek({hole}, 4)",
+        f"uctypes.bytes_at({hole}, 64)",
+        f"uctypes.bytearray_at({hole}, 64)[5]",
+        f"uctypes.bytearray_at({hole}, 64)[0:8] = bytes(8)",
+        f"uctypes.struct({hole}, {{'f': uctypes.UINT32}}).f",
+    ):
+        assert ask(machine, line).endswith("OSError: [Errno 14] EFAULT"), line
+    viper = "@micropython.viper\ndef peek(a: int) -> int:\n return int(ptr32(a)[0])\n"
+    assert ask(machine, f"exec({viper!r})") == ""
+    assert ask(machine, f"peek({hole})").endswith("OSError: [Errno 14] EFAULT")
+    assert "not aligned" in ask(machine, "machine.mem32[2]")
+    assert "port 65536 is outside 0 to 0xffff" in ask(machine, "_hv.inb(0x10000)")
+    assert "no guest 3; there is none" in ask(machine, "_hv.guest_info(3)")
+    assert "no boot module x; there is partition.json" in ask(machine, "_hv.module('x')")
+
+
+def test_soft_reset_keeps_guests_and_files(boot: Boot) -> None:
+    machine = prompted(boot, "beat")
+    machine.console("beat").expect(r"beat 1\b", LIMIT)
+    assert ask(machine, "f = open('kept', 'w'); n = f.write('still here'); f.close()") == ""
+    machine.prompt.write(CTRL_D)
+    machine.prompt.expect(r"^MPY: soft reboot\n(.*\n)*>>> ", LIMIT)
+    assert "'f'" not in ask(machine, "dir()")
+    assert ask(machine, "open('kept').read()") == "'still here'"
+    assert ask(machine, "beat.state") == "'running'"
+    count = int(machine.console("beat").expect(r"beat (\d+)\r?\n", LIMIT)[1])
+    machine.console("beat").expect(rf"beat {count + 2}\b", LIMIT)
+
+
+def test_scripts_of_the_first_boot(boot: Boot, tmp_path: Path) -> None:
+    (tmp_path / "boot.py").write_text("print('boot' + 'ed'); early = 6\n1 / 0\n")
+    (tmp_path / "main.py").write_text("print('main', early * 7)\n")
+    files = {name: tmp_path / name for name in ("boot.py", "main.py")}
+    machine = boot([], files)
+    machine.prompt.expect(r"^booted\nTraceback(.*\n)*.*boot.py.*line 2(.*\n)*main 42\n", LIMIT)
+    machine.prompt.expect(r"^>>> ", LIMIT)
+    machine.prompt.write(CTRL_D)
+    machine.prompt.expect(r"^MPY: soft reboot\n(.*\n)*>>> ", LIMIT)
+    assert machine.prompt.text.count("booted") == 1
+
+
+def test_a_long_paste_loses_nothing(boot: Boot, backend: str) -> None:
+    machine = prompted(boot)
+    lines = 1200 if backend == "svm" else 200
+    paste = "".join(f"total += {i}  # {'x' * 40}\r" for i in range(lines))
+    machine.prompt.write("total = 0\r" + paste + "print('total is', total)\r")
+    machine.prompt.expect(rf"\ntotal is {sum(range(lines))}\n", 3 * LIMIT)
+
+
+def test_a_stuck_handler_can_be_interrupted(boot: Boot) -> None:
+    machine = prompted(boot)
+    # For its first moments Ctrl-C belongs to the line that is being edited.
+    handler = (
+        "def stuck(_):\n start = time.ticks_ms()\n"
+        " while time.ticks_diff(time.ticks_ms(), start) < 300: pass\n"
+        " print('stuck' + '!')\n while True: pass\n"
+    )
+    ask(machine, f"import _hv, time; exec({handler!r})")
+    machine.prompt.write("_hv.notify(stuck); _hv.alarm(1)\r")
+    machine.prompt.expect(r"stuck!\n", LIMIT)
+    machine.prompt.write(CTRL_C)
+    machine.prompt.expect(r"in stuck\nKeyboardInterrupt: \n", LIMIT)
+    machine.prompt.write("_hv.notify(None); print('go' + 'ing on')\r")
+    machine.prompt.expect(r"^going on\n", LIMIT)
+
+
+def test_a_notice_keeps_the_line_being_typed(boot: Boot) -> None:
+    machine = prompted(boot)
+    ask(machine, "import _hv; exec('def tell(_): _hv.notice(\"told\")')")
+    ask(machine, "_hv.notify(tell); 0")
+    machine.prompt.write("_hv.alarm(1500)\r12345")
+    machine.prompt.expect(r"told\n>>> 12345", LIMIT)
+    assert ask(machine, "6") == "123456"
+
+
+def test_raw_repl(boot: Boot) -> None:
+    machine = prompted(boot)
+    machine.prompt.write(CTRL_A)
+    machine.prompt.expect(r"raw REPL; CTRL-B to exit\n>", LIMIT)
+    machine.prompt.write("import _hv; print(_hv.raw_repl(), _hv.notice('never'))" + CTRL_D)
+    machine.prompt.expect("OKTrue False\n\x04\x04>", LIMIT)
+    machine.prompt.write(CTRL_B)
+    machine.prompt.expect(r"^>>> ", LIMIT)
+    assert "never" not in machine.prompt.text.partition("OK")[2]
+
+
+@pytest.mark.parametrize("word", ["exit()", "quit()", "import _hv; _hv.poweroff()"])
+def test_power_off(boot: Boot, word: str) -> None:
+    machine = prompted(boot)
+    machine.prompt.write(word + "\r")
+    assert machine.wait_off(LIMIT) in (
+        "the monitor powered the machine off",
+        "QEMU ended with status 0",  # its last event was not read in time
+    )
+
+
+# --- stock mpremote ---
+
+
+@contextmanager
+def terminal_of(machine: Machine) -> Iterator[str]:
+    """The prompt as a pseudo-terminal, which is what mpremote opens."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+
+    def to_terminal(data: bytes) -> None:
+        os.write(master, data)
+
+    def from_terminal() -> None:
+        while True:
+            try:
+                data = os.read(master, 4096)
+            except OSError:
+                return
+            if not data:
+                return
+            machine.prompt.write(data)
+
+    machine.prompt.listen(to_terminal, replay=False)
+    reader = threading.Thread(target=from_terminal, daemon=True)
+    reader.start()
+    try:
+        yield os.ttyname(slave)
+    finally:
+        machine.prompt.unlisten(to_terminal)
+        os.close(slave)
+        reader.join(5)
+        os.close(master)
+
+
+def mpremote(device: str, cwd: Path, *words: str) -> tuple[int, str]:
+    """Its exit status, and what it said on both streams."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mpremote", "connect", device, *words],
+        capture_output=True,
+        text=True,
+        timeout=2 * LIMIT,
+        cwd=cwd,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_mpremote(boot: Boot, tmp_path: Path) -> None:
+    machine = prompted(boot)
+    data = bytes(range(256)) * 12
+    (tmp_path / "data.bin").write_bytes(data)
+    (tmp_path / "script.py").write_text("import sys\nprint(sys.platform)\nraise OSError(5)\n")
+
+    with terminal_of(machine) as device:
+        assert mpremote(device, tmp_path, "exec", "print(6 * 7)") == (0, "42\n")
+        assert mpremote(device, tmp_path, "eval", "2**100") == (0, f"{2**100}\n")
+        status, said = mpremote(device, tmp_path, "run", "script.py")
+        assert status == 1 and said.startswith("vipervisor\n") and "OSError: [Errno 5] EIO" in said
+        assert mpremote(device, tmp_path, "fs", "cp", "data.bin", ":data.bin")[0] == 0
+        assert (
+            hashlib.sha256(data).hexdigest()
+            in mpremote(device, tmp_path, "fs", "sha256sum", ":data.bin")[1]
+        )
+        assert "data.bin" in mpremote(device, tmp_path, "fs", "ls")[1]
+        assert mpremote(device, tmp_path, "fs", "cp", ":data.bin", "back.bin")[0] == 0
+        assert (tmp_path / "back.bin").read_bytes() == data
+
+
+def test_mpremote_mount(boot: Boot, tmp_path: Path) -> None:
+    machine = prompted(boot)
+    data = bytes(range(256)) * 12
+    host = tmp_path / "host"
+    host.mkdir()
+    (host / "answers.py").write_text("ANSWER = 42\n")
+    (host / "data.bin").write_bytes(data)
+    look = "import answers; print(answers.ANSWER, open('data.bin', 'rb').read() == "
+    look += "bytes(range(256)) * 12)"
+    with terminal_of(machine) as device:
+        status, said = mpremote(device, tmp_path, "mount", "host", "exec", look)
+        assert (status, said.splitlines()[-1]) == (0, "42 True")
