@@ -59,7 +59,7 @@ def _problem(text):
 def _start(row, cpus, run):
     made = None
     try:
-        made = guests.Guest(row["name"], cpus, row["memory"])
+        made = guests.Guest(row["name"], cpus, row["memory"], row.get("devices") or ())
         adopt(made, row, bool(run.get("single")))
         made.load(
             row["image"], row.get("initrd") or (), row.get("cmdline") or "", row.get("kind"),

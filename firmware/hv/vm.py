@@ -80,6 +80,17 @@ def _add_ram(guest_id, memory):
             size -= part
 
 
+def _device(guest_id, name):
+    try:
+        _hv.guest_device(guest_id, name)
+    except OSError as e:
+        if e.args[0] != 19:
+            raise
+        from hv.rules.reader import DEVICES
+
+        raise ValueError(text.unknown("device", name, DEVICES))
+
+
 class Target:
     """What the loaders write to."""
 
@@ -105,9 +116,10 @@ class Target:
 class Guest:
     """A guest. Guest("name", cpus=1, memory="256M") makes one; then .load(image),
     .start(), .pause(), .resume(), .reset(), .stop(), .destroy(). Look at .state,
-    .exits, .crash, .memory, .vcpus[0], .console; wait("off", "crash") waits."""
+    .exits, .crash, .memory, .vcpus[0], .console; wait("off", "crash") waits.
+    devices names what a plain PC has not: "testdev"."""
 
-    def __init__(self, name, cpus=1, memory="256M", _id=None):
+    def __init__(self, name, cpus=1, memory="256M", devices=(), _id=None):
         self.name = name
         self._load = None  # the arguments of load(), for reset and restart
         self._entry = None
@@ -117,7 +129,7 @@ class Guest:
         self.policies = {}
         self.restarts = 0
         if _id is None:
-            _id = self._make(name, cpus, _size(memory))
+            _id = self._make(name, cpus, _size(memory), devices)
         self.id = _id
         _known[_id] = self
         info = _hv.guest_info(_id)
@@ -127,7 +139,7 @@ class Guest:
         self.vcpus = [VCpu(_id, i) for i in range(len(info["vcpus"]))]
         self.console = Console(self)
 
-    def _make(self, name, cpus, memory):
+    def _make(self, name, cpus, memory, devices):
         for guest in guests():
             if guest.name == name:
                 raise ValueError("%s exists already; destroy() it or take another name" % name)
@@ -143,7 +155,9 @@ class Guest:
                 _hv.guest_add_vcpu(guest_id, cpu)
             self._policy(guest_id, len(chosen))
             _hv.guest_platform(guest_id, clock.wall())
-        except OSError as e:
+            for device in devices:
+                _device(guest_id, device)
+        except (OSError, ValueError) as e:
             _hv.guest_destroy(guest_id)
             if e.args and e.args[0] == ENOMEM:
                 raise OSError(ENOMEM, "no memory for %s: %s are free" % (

@@ -75,6 +75,12 @@ static mp_obj_t hv_guest_platform(mp_obj_t id, mp_obj_t unix_seconds) {
 }
 MP_DEFINE_CONST_FUN_OBJ_2(hv_guest_platform_obj, hv_guest_platform);
 
+static mp_obj_t hv_guest_device(mp_obj_t id, mp_obj_t name) {
+    hv_check(guest_device(hv_guest(id), mp_obj_str_get_str(name)));
+    return mp_const_none;
+}
+MP_DEFINE_CONST_FUN_OBJ_2(hv_guest_device_obj, hv_guest_device);
+
 // ---- Life ----
 
 #define DEFINE_LIFE(verb) \

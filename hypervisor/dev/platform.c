@@ -2,6 +2,7 @@
 #include "dev/platform.h"
 
 enum {
+    PIC_LINES = 16,
     IRQ_TIMER = 0,
     IRQ_KEYBOARD = 1,
     IRQ_COM1 = 4,
@@ -28,9 +29,10 @@ enum {
     ONES = 0xFF,
 };
 
-// The one place where interrupt lines end.
-static void platform_line(struct platform *p, uint8_t irq, bool level) {
-    pic_set_line(&p->pic, irq, level);
+void platform_line(struct platform *p, uint8_t irq, bool level) {
+    if (irq < PIC_LINES) {
+        pic_set_line(&p->pic, irq, level);
+    }
 }
 
 // The console is full: look again soon whether it has room.

@@ -54,6 +54,10 @@ void platform_init(struct platform *p, uint64_t tsc_hz, uint64_t unix_seconds, u
 bool platform_io(struct platform *p, struct console *c, uint64_t tsc, uint16_t port, uint8_t size, bool write,
     uint32_t *value, enum platform_action *action);
 
+// The one place where interrupt lines end. Lines that no interrupt controller has are
+// left alone.
+void platform_line(struct platform *p, uint8_t irq, bool level);
+
 // Brings timers up to `tsc` (raising lines), moves typed bytes into the UART.
 // Returns the TSC at which it must be called again, UINT64_MAX when never.
 uint64_t platform_update(struct platform *p, struct console *c, uint64_t tsc);

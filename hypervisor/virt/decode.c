@@ -8,6 +8,8 @@
 // Instruction bytes (SDM 2A 2.1).
 enum { PREFIX_DATA = 0x66, PREFIX_REPNE = 0xF2, PREFIX_REP = 0xF3 };
 enum { OPCODE_ESCAPE = 0x0F, OPCODE_SYSTEM = 0x01, MODRM_REGISTER_FORM = 3 };
+enum { OPCODE_IMUL_8 = 0xF6, OPCODE_IMUL = 0xF7, MODRM_NEAR_CALL = 2, MODRM_NEAR_JMP = 4 };
+enum { OPCODE_HIGH = 0xF0, OPCODE_SETCC = 0x90, OPCODE_CMOVCC = 0x40 }; // behind 0F
 
 static void decoder_init(ZydisDecoder *decoder, enum insn_mode mode) {
     static const struct {
@@ -151,6 +153,182 @@ static bool is_mov(ZydisMnemonic mnemonic) {
     }
 }
 
+// Which operation a mnemonic is; the operands may yet speak against it.
+static enum insn_op op_of(const ZydisDecodedInstruction *i) {
+#define OPERATION(name) case ZYDIS_MNEMONIC_##name: return OP_##name
+    bool one_byte = i->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
+    switch (i->mnemonic) {
+    OPERATION(ADD);
+    OPERATION(OR);
+    OPERATION(ADC);
+    OPERATION(SBB);
+    OPERATION(AND);
+    OPERATION(SUB);
+    OPERATION(XOR);
+    OPERATION(CMP);
+    OPERATION(TEST);
+    OPERATION(XADD);
+    OPERATION(BSF);
+    OPERATION(BSR);
+    OPERATION(NOT);
+    OPERATION(NEG);
+    OPERATION(INC);
+    OPERATION(DEC);
+    OPERATION(ROL);
+    OPERATION(ROR);
+    OPERATION(RCL);
+    OPERATION(RCR);
+    OPERATION(SHL);
+    OPERATION(SHR);
+    OPERATION(SAR);
+    OPERATION(BT);
+    OPERATION(BTS);
+    OPERATION(BTR);
+    OPERATION(BTC);
+    OPERATION(SHLD);
+    OPERATION(SHRD);
+    OPERATION(XCHG);
+    OPERATION(CMPXCHG);
+    OPERATION(MOVBE);
+    OPERATION(PUSH);
+    OPERATION(POP);
+#undef OPERATION
+    case ZYDIS_MNEMONIC_MOV:
+        return OP_MOV_SEGMENT; // the other MOVs have a class of their own
+    case ZYDIS_MNEMONIC_MUL:
+        return OP_MUL_WIDE;
+    case ZYDIS_MNEMONIC_IMUL:
+        return one_byte && (i->opcode == OPCODE_IMUL_8 || i->opcode == OPCODE_IMUL) ? OP_IMUL_WIDE : OP_IMUL;
+    case ZYDIS_MNEMONIC_CMPXCHG8B:
+    case ZYDIS_MNEMONIC_CMPXCHG16B:
+        return OP_CMPXCHG_PAIR;
+    case ZYDIS_MNEMONIC_CLFLUSH:
+    case ZYDIS_MNEMONIC_CLFLUSHOPT:
+    case ZYDIS_MNEMONIC_CLWB:
+        return OP_TOUCH;
+    case ZYDIS_MNEMONIC_CALL:
+        return i->raw.modrm.reg == MODRM_NEAR_CALL ? OP_CALL : OP_NONE;
+    case ZYDIS_MNEMONIC_JMP:
+        return i->raw.modrm.reg == MODRM_NEAR_JMP ? OP_JMP : OP_NONE;
+    case ZYDIS_MNEMONIC_MOVSB:
+    case ZYDIS_MNEMONIC_MOVSW:
+    case ZYDIS_MNEMONIC_MOVSQ:
+        return OP_MOVS;
+    case ZYDIS_MNEMONIC_MOVSD: // there is a scalar MOVSD too
+        return one_byte ? OP_MOVS : OP_VECTOR;
+    case ZYDIS_MNEMONIC_STOSB:
+    case ZYDIS_MNEMONIC_STOSW:
+    case ZYDIS_MNEMONIC_STOSD:
+    case ZYDIS_MNEMONIC_STOSQ:
+        return OP_STOS;
+    case ZYDIS_MNEMONIC_LODSB:
+    case ZYDIS_MNEMONIC_LODSW:
+    case ZYDIS_MNEMONIC_LODSD:
+    case ZYDIS_MNEMONIC_LODSQ:
+        return OP_LODS;
+    case ZYDIS_MNEMONIC_CMPSB:
+    case ZYDIS_MNEMONIC_CMPSW:
+    case ZYDIS_MNEMONIC_CMPSQ:
+        return OP_CMPS;
+    case ZYDIS_MNEMONIC_CMPSD:
+        return one_byte ? OP_CMPS : OP_NONE;
+    case ZYDIS_MNEMONIC_SCASB:
+    case ZYDIS_MNEMONIC_SCASW:
+    case ZYDIS_MNEMONIC_SCASD:
+    case ZYDIS_MNEMONIC_SCASQ:
+        return OP_SCAS;
+    case ZYDIS_MNEMONIC_INSB:
+    case ZYDIS_MNEMONIC_INSW:
+    case ZYDIS_MNEMONIC_INSD:
+        return OP_INS;
+    case ZYDIS_MNEMONIC_OUTSB:
+    case ZYDIS_MNEMONIC_OUTSW:
+    case ZYDIS_MNEMONIC_OUTSD:
+        return OP_OUTS;
+    case ZYDIS_MNEMONIC_MOVUPS:
+    case ZYDIS_MNEMONIC_MOVUPD:
+    case ZYDIS_MNEMONIC_MOVAPS:
+    case ZYDIS_MNEMONIC_MOVAPD:
+    case ZYDIS_MNEMONIC_MOVDQU:
+    case ZYDIS_MNEMONIC_MOVDQA:
+    case ZYDIS_MNEMONIC_MOVNTDQ:
+    case ZYDIS_MNEMONIC_MOVNTDQA:
+    case ZYDIS_MNEMONIC_MOVNTPS:
+    case ZYDIS_MNEMONIC_MOVNTPD:
+    case ZYDIS_MNEMONIC_LDDQU:
+    case ZYDIS_MNEMONIC_MOVD:
+    case ZYDIS_MNEMONIC_MOVQ:
+    case ZYDIS_MNEMONIC_MOVSS:
+        return OP_VECTOR;
+    case ZYDIS_MNEMONIC_MOVLPS:
+    case ZYDIS_MNEMONIC_MOVLPD:
+        return OP_VECTOR_LOW;
+    case ZYDIS_MNEMONIC_MOVHPS:
+    case ZYDIS_MNEMONIC_MOVHPD:
+        return OP_VECTOR_HIGH;
+    default:
+        break;
+    }
+    if (i->opcode_map == ZYDIS_OPCODE_MAP_0F && i->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY) {
+        switch (i->opcode & OPCODE_HIGH) {
+        case OPCODE_SETCC:
+            return OP_SETCC;
+        case OPCODE_CMOVCC:
+            return OP_CMOVCC;
+        default:
+            break;
+        }
+    }
+    return OP_NONE;
+}
+
+// Whether what the operation needs besides memory was found among the operands.
+static enum insn_op checked_op(enum insn_op op, const ZydisDecodedInstruction *i, const ZydisDecodedOperand *ops,
+    struct insn *insn) {
+    const ZydisDecodedOperand *memory = NULL, *vector = NULL;
+    for (int n = 0; n < i->operand_count_visible; n++) {
+        if (ops[n].type == ZYDIS_OPERAND_TYPE_MEMORY && !memory) {
+            memory = &ops[n];
+            insn->memory_at = (uint8_t)n;
+        } else if (ops[n].type == ZYDIS_OPERAND_TYPE_REGISTER && !vector) {
+            vector = &ops[n];
+        }
+    }
+    if (op >= OP_MOVS) {
+        insn->size = (uint8_t)(i->operand_width / 8);
+        for (int n = 0; n < i->operand_count; n++) {
+            const ZydisDecodedOperand *o = &ops[n];
+            if (o->type == ZYDIS_OPERAND_TYPE_MEMORY && address_register(o->mem.base) == GPR_RSI) {
+                insn->segment = segment_of(o->mem.segment);
+            }
+        }
+        return op;
+    }
+    if (!memory) {
+        return OP_NONE; // what is pushed or popped lies on a device
+    }
+    insn->condition = i->opcode & (uint8_t)~OPCODE_HIGH;
+    switch (op) {
+    case OP_VECTOR:
+    case OP_VECTOR_LOW:
+    case OP_VECTOR_HIGH:
+        if (i->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || !vector
+            || vector->reg.value < ZYDIS_REGISTER_XMM0 || vector->reg.value > ZYDIS_REGISTER_XMM15) {
+            return OP_NONE;
+        }
+        insn->other_reg = (uint8_t)(vector->reg.value - ZYDIS_REGISTER_XMM0);
+        return op;
+    case OP_MOV_SEGMENT:
+        if (!insn->write || !vector) {
+            return OP_NONE;
+        }
+        insn->other_reg = segment_of(vector->reg.value);
+        return op;
+    default:
+        return op;
+    }
+}
+
 // Operands into the neutral form, and what class that makes it.
 static void classify(const ZydisDecodedInstruction *i, const ZydisDecodedOperand *ops, struct insn *insn) {
     if (i->mnemonic == ZYDIS_MNEMONIC_CLTS) {
@@ -185,6 +363,7 @@ static void classify(const ZydisDecodedInstruction *i, const ZydisDecodedOperand
         insn->class = INSN_SMSW;
     } else if (is_string_io(i->mnemonic)) {
         insn->class = INSN_STRING_IO;
+        insn->op = (uint8_t)op_of(i);
         insn->size = (uint8_t)(insn->size ? insn->size : i->operand_width / 8);
     } else if (!memory || i->mnemonic == ZYDIS_MNEMONIC_NOP) {
         insn->class = INSN_OTHER;
@@ -192,19 +371,22 @@ static void classify(const ZydisDecodedInstruction *i, const ZydisDecodedOperand
         insn->class = insn->write ? INSN_MOV_STORE : INSN_MOV_LOAD;
         insn->sign_extend = i->mnemonic == ZYDIS_MNEMONIC_MOVSX || i->mnemonic == ZYDIS_MNEMONIC_MOVSXD;
         insn->zero_extend = i->mnemonic == ZYDIS_MNEMONIC_MOVZX;
+        insn->op = OP_MOV;
     } else {
         insn->class = INSN_MODIFY;
+        insn->op = (uint8_t)checked_op(op_of(i), i, ops, insn);
     }
 }
 
-// F2 works as F3 for INS and OUTS.
-static bool has_repeat(const ZydisDecodedInstruction *i) {
+// F2 works as F3 but for CMPS and SCAS; of both the last one counts.
+static void take_repeat(const ZydisDecodedInstruction *i, struct insn *insn) {
     for (int n = 0; n < i->raw.prefix_count; n++) {
-        if (i->raw.prefixes[n].value == PREFIX_REPNE || i->raw.prefixes[n].value == PREFIX_REP) {
-            return true;
+        uint8_t prefix = i->raw.prefixes[n].value;
+        if (prefix == PREFIX_REPNE || prefix == PREFIX_REP) {
+            insn->rep = true;
+            insn->repne = prefix == PREFIX_REPNE;
         }
     }
-    return false;
 }
 
 // MONITOR, XSETBV and the rest of opcode 0F 01 with a register form: Zydis takes 66, F2
@@ -260,7 +442,9 @@ int insn_decode(enum insn_mode mode, const uint8_t *bytes, size_t size, struct i
         return -EINVAL;
     }
     classify(&i, ops, insn);
-    insn->rep = insn->class == INSN_STRING_IO && has_repeat(&i);
+    if (insn->op >= OP_MOVS) {
+        take_repeat(&i, insn);
+    }
     return 0;
 }
 

@@ -57,6 +57,32 @@ enum insn_class {
     INSN_MODIFY, // any other instruction that reads or writes memory
 };
 
+// What an instruction does with its memory operand, for those that are carried out
+// here when it lies on a device; OP_NONE for all others.
+enum insn_op {
+    OP_NONE,
+    OP_MOV, // INSN_MOV_LOAD and INSN_MOV_STORE
+    OP_MOVBE,
+    OP_MOV_SEGMENT, // memory <- selector `other_reg`
+    OP_TOUCH, // CLFLUSH and the like: nothing to do
+    // emulate_alu.c's own, two operands
+    OP_ADD, OP_OR, OP_ADC, OP_SBB, OP_AND, OP_SUB, OP_XOR, OP_CMP, OP_TEST, OP_XADD,
+    OP_IMUL, OP_BSF, OP_BSR,
+    OP_NOT, OP_NEG, OP_INC, OP_DEC,
+    OP_ROL, OP_ROR, OP_RCL, OP_RCR, OP_SHL, OP_SHR, OP_SAR,
+    OP_BT, OP_BTS, OP_BTR, OP_BTC,
+    // of a shape of their own
+    OP_SHLD, OP_SHRD, OP_MUL_WIDE, OP_IMUL_WIDE, // RDX:RAX <- RAX * memory
+    OP_XCHG, OP_CMPXCHG, OP_CMPXCHG_PAIR, // CMPXCHG8B, CMPXCHG16B
+    OP_SETCC, OP_CMOVCC,
+    OP_PUSH, OP_POP, OP_CALL, OP_JMP,
+    OP_VECTOR, // an XMM register, as a whole or its low bytes; loads clear the rest
+    OP_VECTOR_LOW, OP_VECTOR_HIGH, // one half of it; loads keep the other
+    // strings; everything from here on
+    OP_MOVS, OP_STOS, OP_LODS, OP_CMPS, OP_SCAS, OP_INS, OP_OUTS,
+    OP_COUNT
+};
+
 // `base` and `index` of a memory operand: enum gpr or one of these.
 #define INSN_RIP 16 // the address of the next instruction
 #define INSN_NO_REG 255
@@ -72,7 +98,12 @@ struct insn {
     bool sign_extend, zero_extend; // MOVSX and MOVSXD, MOVZX
     bool read, write; // of memory; CR/DR forms: write means to the CR or DR
     bool has_immediate;
-    bool rep;
+    bool rep; // of a string instruction; F2 as well as F3
+    bool repne; // it was F2
+    uint8_t op; // enum insn_op
+    uint8_t memory_at; // position of the memory operand among the visible ones
+    uint8_t condition; // SETcc and CMOVcc: the opcode's low four bits
+    uint8_t other_reg; // XMM number, or enum vseg of OP_MOV_SEGMENT
     uint8_t address_size; // 2, 4, 8
     uint8_t segment; // enum vseg of the memory operand
     uint8_t base, index, scale; // memory operand: segment:[base + index * scale + displacement]

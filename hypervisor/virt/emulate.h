@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "virt/decode.h"
+#include "virt/emulate_memory.h"
 #include "virt/exit.h"
 #include "virt/vcpu.h"
 
@@ -14,6 +15,12 @@
 bool emulate_string_io(struct vcpu *v, struct exit_record *e);
 bool emulate_cr(struct vcpu *v, struct exit_record *e);
 bool emulate_dr(struct vcpu *v, struct exit_record *e);
+// A nested fault at an address where the guest has no memory.
+bool emulate_mmio(struct vcpu *v, struct exit_record *e);
+// Between emulation_begin and emulation_end: any instruction but strings.
+int emulate_insn(struct emulation *m);
+// From emulation_begin to the end of the exit; INS and OUTS take e->io.port.
+bool emulate_string(struct emulation *m, struct exit_record *e);
 // What the register operand of a load gets from `value` (insn->size bytes of memory).
 void emulate_load(struct vcpu *v, const struct insn *insn, uint64_t value);
 

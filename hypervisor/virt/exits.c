@@ -155,7 +155,8 @@ static void io_action(struct vcpu *v, enum platform_action action) {
 void exit_port_access(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value) {
     struct guest *g = v->guest;
     enum platform_action action = PLATFORM_GO_ON;
-    if (!platform_io(&g->platform, &g->console, guest_tsc(g), port, size, write, value, &action)) {
+    if (!platform_io(&g->platform, &g->console, guest_tsc(g), port, size, write, value, &action)
+        && !(g->devices != 0 && guest_device_io(g, port, size, write, value))) {
         g->unclaimed_io++;
         *value = UINT32_MAX;
         return;
@@ -208,44 +209,29 @@ static bool on_hlt(struct vcpu *v, struct exit_record *e) {
     return true;
 }
 
-static bool on_nested_fault(struct vcpu *v, struct exit_record *e) {
-    const struct insn *insn;
-    struct walk_fault fault;
+// Why a nested fault cannot be an access to a device; false: it can.
+static bool unanswerable(struct vcpu *v, const struct exit_record *e) {
     size_t available;
-    if (guest_read_ptr(v->guest, e->nested.gpa, &available) != NULL) {
-        guest_crash(v, e, "its own memory at %lx is not in its nested tables", e->nested.gpa);
-        return true;
-    }
+    uint32_t code;
     if (e->nested.table_walk || (e->nested.access & ACCESS_FETCH) != 0) {
         guest_crash(v, e, "it %s at guest-physical %lx, where it has no memory",
             e->nested.table_walk ? "keeps a page table" : "executes", e->nested.gpa);
         return true;
     }
-    uint32_t code;
+    if (guest_read_ptr(v->guest, e->nested.gpa, &available) != NULL) {
+        guest_crash(v, e, "its own memory at %lx is not in its nested tables", e->nested.gpa);
+        return true;
+    }
     if ((virt->vectoring(v, &code) & EVENT_VALID) != 0) {
         guest_crash(v, e, "its descriptor tables or stack lie at guest-physical %lx, where it has no memory",
             e->nested.gpa);
         return true;
     }
-    int error = vcpu_insn(v, &insn, &fault);
-    if (error == -EFAULT) {
-        return exit_inject_fault(v, e, &fault);
-    }
-    if (error == -EAGAIN) {
-        e->length = 0;
-        return true;
-    }
-    if (error != 0 || (insn->class != INSN_MOV_LOAD && insn->class != INSN_MOV_STORE)) {
-        guest_crash(v, e, "no device is at guest-physical %lx, and its instruction is not one that can be "
-            "answered there", e->nested.gpa);
-        return true;
-    }
-    v->guest->unclaimed_memory++;
-    if (insn->class == INSN_MOV_LOAD) {
-        emulate_load(v, insn, UINT64_MAX); // nobody drives the bus
-    }
-    e->length = insn->length;
-    return true;
+    return false;
+}
+
+static bool on_nested_fault(struct vcpu *v, struct exit_record *e) {
+    return __builtin_expect(unanswerable(v, e), 0) ? true : emulate_mmio(v, e);
 }
 
 static bool on_shutdown(struct vcpu *v, struct exit_record *e) {

@@ -153,6 +153,7 @@ int guest_power_devices(struct guest *g, uint64_t unix_seconds) {
         memory += g->regions[i].size;
     }
     platform_init(&g->platform, tsc_hz, unix_seconds, memory);
+    guest_devices_reset(g);
     return 0;
 }
 
@@ -296,6 +297,7 @@ int guest_destroy(struct guest *g) {
     for (uint32_t i = 0; i < g->region_count; i++) {
         extent_free(g->regions[i].hpa, (g->regions[i].size + LARGE_PAGE_SIZE - 1) & ~(LARGE_PAGE_SIZE - 1));
     }
+    guest_devices_free(g);
     page_free(g->console.out, CONSOLE_PAGES);
     memset(g, 0, sizeof(*g));
     return 0;

@@ -8,7 +8,10 @@
 
 #include "dev/console.h"
 #include "dev/platform.h"
+#include "virt/mmio.h"
 #include "virt/vcpu.h"
+
+struct testdev;
 
 #define GUEST_MAX 16
 #define GUEST_VCPUS 8
@@ -87,6 +90,9 @@ struct guest {
     struct guest_region regions[GUEST_REGIONS];
     uint32_t vcpu_count;
     struct vcpu *vcpus[GUEST_VCPUS];
+    struct mmio mmio;
+    uint32_t devices; // GUEST_DEVICE_*, besides the plain PC's
+    struct testdev *testdev; // NULL: it has none
     struct platform platform;
     struct console console;
     uint32_t cpuid_count, msr_count;
@@ -105,12 +111,20 @@ struct guest {
 };
 enum { GUEST_EVENT_STATE = 1, GUEST_EVENT_MESSAGE = 2 };
 
+enum { GUEST_DEVICE_TESTDEV = 1 };
+
 extern struct guest guests[GUEST_MAX];
 
 struct guest *guest_by_id(uint32_t id); // NULL: no such guest
 int guest_create(const char *name, struct guest **out);
 int guest_add_ram(struct guest *g, uint64_t gpa, uint64_t size); // allocates and maps
 int guest_add_vcpu(struct guest *g, uint32_t cpu); // 0, -EBUSY, -ENODEV, -ENOMEM
+// guest_device.c: a device that not every guest has, by name. -ENODEV, -EBUSY, -EEXIST.
+int guest_device(struct guest *g, const char *name);
+void guest_devices_reset(struct guest *g);
+void guest_devices_free(struct guest *g);
+// False: none of them claims the port.
+bool guest_device_io(struct guest *g, uint16_t port, uint8_t size, bool write, uint32_t *value);
 int guest_start(struct guest *g);
 int guest_pause(struct guest *g);
 int guest_resume(struct guest *g);

@@ -13,7 +13,7 @@ _NAMES = (
 for _i, _n in enumerate(_NAMES):
     globals()["REG_" + _n] = 32 + _i
 
-ENOENT, ENOMEM, EFAULT, EBUSY, EEXIST, EINVAL = 2, 12, 14, 16, 17, 22
+ENOENT, ENOMEM, EFAULT, EBUSY, EEXIST, ENODEV, EINVAL = 2, 12, 14, 16, 17, 19, 22
 PAGE = 4096
 
 
@@ -63,6 +63,7 @@ class _Guest:
         self.crash = None
         self.exits = {}
         self.platform = None
+        self.devices = []
         self.cpuid = self.msrs = b""
         self.entries = 0
 
@@ -169,6 +170,12 @@ def guest_set_msrs(i, data):
 
 def guest_platform(i, unix_seconds):
     _g(i).platform = unix_seconds
+
+
+def guest_device(i, name):
+    if name != "testdev":
+        raise OSError(ENODEV)
+    _g(i).devices.append(name)
 
 
 def _state(i, wanted, new):

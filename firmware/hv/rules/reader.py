@@ -14,7 +14,7 @@ STEP = 2 * MIB
 GUESTS_MAX = 16
 CMDLINE_MAX = 4094
 FORMAT = 1
-DEVICES = ()  # names that `devices` knows
+DEVICES = ("testdev",)  # names that `devices` knows
 POLICIES = ("stop", "restart", "pause")
 
 GUEST_KEYS = (
@@ -277,8 +277,8 @@ class Reader:
         for name in value:
             if name not in DEVICES:
                 close = nearest(name, DEVICES) if isinstance(name, str) else None
-                remedy = "did you mean %s?" % close if close else "this version has the fixed set" \
-                    " of a plain PC; leave devices out"
+                remedy = "did you mean %s?" % close if close else "known besides a plain PC's: %s" \
+                    % ", ".join(DEVICES)
                 self.find("device-unknown", path, "device %r" % (name,), remedy)
         return [n for n in value if n in DEVICES]
 

@@ -1,0 +1,365 @@
+// One instruction with a memory operand that lies, or may lie, on a device.
+//
+// All operands are translated, then memory is read, then registers and memory are
+// written: an instruction that faults has changed nothing.
+#include "virt/emulate.h"
+
+#include "cpu/err.h"
+#include "cpu/string.h"
+#include "virt/emulate_alu.h"
+#include "virt/emulate_vector.h"
+#include "virt/guest.h"
+
+enum { VECTOR_SIZE = 16, VECTOR_HALF = 8 };
+
+static uint64_t read_number(struct emulation *m, const struct operand *o) {
+    uint64_t value = 0;
+    operand_read(m, o, &value);
+    return value;
+}
+
+// The register operand, else the immediate.
+static uint64_t other_operand(const struct emulation *m) {
+    const struct insn *i = m->insn;
+    return i->reg_size != 0 ? gpr_read(m->v, i->reg, i->reg_size, i->high_byte) : i->immediate;
+}
+
+static uint64_t swap_bytes(uint64_t value, uint8_t size) {
+    return __builtin_bswap64(value) >> (64 - size * 8);
+}
+
+static int move(struct emulation *m) {
+    const struct insn *i = m->insn;
+    struct operand o;
+    bool swaps = i->op == OP_MOVBE;
+    int error = operand_of_insn(m, i->write ? ACCESS_WRITE : ACCESS_READ, &o);
+    if (error != 0) {
+        return error;
+    }
+    if (i->write) {
+        uint64_t value = other_operand(m);
+        if (i->op == OP_MOV_SEGMENT) {
+            struct segment s;
+            virt->seg_get(m->v, (enum vseg)i->other_reg, &s);
+            value = s.selector;
+        }
+        value = swaps ? swap_bytes(value, i->size) : value;
+        operand_write(m, &o, &value);
+    } else {
+        uint64_t value = read_number(m, &o);
+        emulate_load(m->v, i, swaps ? swap_bytes(value, i->size) : value);
+    }
+    return 0;
+}
+
+static bool only_looks(uint8_t op) {
+    return op == OP_CMP || op == OP_TEST || op == OP_BT;
+}
+
+// The bit offset of BT and its like in a register reaches beyond the operand (SDM 2A,
+// BT): the address moves by whole operands.
+static uint64_t bit_string_offset(const struct emulation *m) {
+    const struct insn *i = m->insn;
+    uint64_t offset = insn_offset(m->v, i);
+    if (i->has_immediate || i->op < OP_BT || i->op > OP_BTC) {
+        return offset;
+    }
+    unsigned unused = 64 - i->size * 8u;
+    int64_t bit = (int64_t)(other_operand(m) << unused) >> unused;
+    int64_t operands = bit >> (i->size == 2 ? 4 : i->size == 4 ? 5 : 6);
+    return (offset + (uint64_t)(operands * i->size)) & size_mask(i->address_size);
+}
+
+static int arithmetic(struct emulation *m) {
+    const struct insn *i = m->insn;
+    struct operand o;
+    uint32_t access = ACCESS_READ | (i->write ? ACCESS_WRITE : 0u);
+    int error = operand_at(m, (enum vseg)i->segment, bit_string_offset(m), i->size, access, &o);
+    if (error != 0) {
+        return error;
+    }
+    uint64_t memory = read_number(m, &o);
+    uint64_t other = other_operand(m);
+    enum insn_op op = (enum insn_op)i->op;
+    if (i->memory_at == 0) {
+        if (!alu(op, i->size, &memory, &other, &m->rflags)) {
+            return -EINVAL;
+        }
+        if (i->write) {
+            operand_write(m, &o, &memory);
+        }
+        if (op == OP_XADD) {
+            gpr_write(m->v, i->reg, i->reg_size, i->high_byte, other);
+        }
+        return 0;
+    }
+    if (op == OP_IMUL && i->has_immediate) {
+        other = i->immediate;
+    }
+    if (!alu(op, i->size, &other, &memory, &m->rflags)) {
+        return -EINVAL;
+    }
+    // BSF and BSR of zero leave their register as it was, upper half included.
+    bool undone = (op == OP_BSF || op == OP_BSR) && (m->rflags & RFLAGS_ZF);
+    if (!only_looks(i->op) && !undone) {
+        gpr_write(m->v, i->reg, i->reg_size, i->high_byte, other);
+    }
+    return 0;
+}
+
+static int double_shift(struct emulation *m) {
+    const struct insn *i = m->insn;
+    struct operand o;
+    int error = operand_of_insn(m, ACCESS_READ | ACCESS_WRITE, &o);
+    if (error != 0) {
+        return error;
+    }
+    uint64_t memory = read_number(m, &o);
+    uint8_t count = (uint8_t)(i->has_immediate ? i->immediate : m->v->gpr[GPR_RCX]);
+    uint64_t fill = gpr_read(m->v, i->reg, i->reg_size, false);
+    if (!alu_double_shift((enum insn_op)i->op, i->size, &memory, fill, count, &m->rflags)) {
+        return -EINVAL;
+    }
+    operand_write(m, &o, &memory);
+    return 0;
+}
+
+static int multiply(struct emulation *m) {
+    const struct insn *i = m->insn;
+    struct operand o;
+    int error = operand_of_insn(m, ACCESS_READ, &o);
+    if (error != 0) {
+        return error;
+    }
+    struct vcpu *v = m->v;
+    bool known = alu_multiply((enum insn_op)i->op, i->size, &v->gpr[GPR_RAX], &v->gpr[GPR_RDX],
+        read_number(m, &o), &m->rflags);
+    return known ? 0 : -EINVAL;
+}
+
+static int exchange(struct emulation *m) {
+    const struct insn *i = m->insn;
+    struct operand o;
+    int error = operand_of_insn(m, ACCESS_READ | ACCESS_WRITE, &o);
+    if (error != 0) {
+        return error;
+    }
+    uint64_t memory = read_number(m, &o);
+    uint64_t other = other_operand(m);
+    if (i->op == OP_XCHG) {
+        operand_write(m, &o, &other);
+        gpr_write(m->v, i->reg, i->reg_size, i->high_byte, memory);
+        return 0;
+    }
+    uint64_t due = gpr_read(m->v, GPR_RAX, i->size, false), compared = memory;
+    if (!alu(OP_CMP, i->size, &due, &compared, &m->rflags)) {
+        return -EINVAL;
+    }
+    if (m->rflags & RFLAGS_ZF) {
+        operand_write(m, &o, &other);
+    } else {
+        operand_write(m, &o, &memory); // the CPU writes in any case (SDM 2A, CMPXCHG)
+        gpr_write(m->v, GPR_RAX, i->size, false, memory);
+    }
+    return 0;
+}
+
+// CMPXCHG8B and CMPXCHG16B.
+static int exchange_pair(struct emulation *m) {
+    struct vcpu *v = m->v;
+    uint8_t half = m->insn->size / 2;
+    struct operand o;
+    int error = operand_of_insn(m, ACCESS_READ | ACCESS_WRITE, &o);
+    if (error != 0) {
+        return error;
+    }
+    uint8_t bytes[16];
+    operand_read(m, &o, bytes);
+    uint64_t low = 0, high = 0;
+    memcpy(&low, bytes, half);
+    memcpy(&high, bytes + half, half);
+    bool equal = low == gpr_read(v, GPR_RAX, half, false) && high == gpr_read(v, GPR_RDX, half, false);
+    if (equal) {
+        memcpy(bytes, &v->gpr[GPR_RBX], half);
+        memcpy(bytes + half, &v->gpr[GPR_RCX], half);
+    } else {
+        gpr_write(v, GPR_RAX, half, false, low);
+        gpr_write(v, GPR_RDX, half, false, high);
+    }
+    operand_write(m, &o, bytes);
+    m->rflags = equal ? m->rflags | RFLAGS_ZF : m->rflags & ~RFLAGS_ZF;
+    return 0;
+}
+
+static int conditional(struct emulation *m) {
+    const struct insn *i = m->insn;
+    bool sets = i->op == OP_SETCC;
+    struct operand o;
+    int error = operand_of_insn(m, sets ? ACCESS_WRITE : ACCESS_READ, &o);
+    if (error != 0) {
+        return error;
+    }
+    uint64_t holds = alu_condition(i->condition, m->rflags);
+    if (sets) {
+        operand_write(m, &o, &holds);
+    } else {
+        // The memory is read and a 32-bit register extended whatever the condition.
+        uint64_t memory = read_number(m, &o);
+        gpr_write(m->v, i->reg, i->reg_size, false, holds ? memory : other_operand(m));
+    }
+    return 0;
+}
+
+static int vector_move(struct emulation *m) {
+    const struct insn *i = m->insn;
+    struct operand o;
+    if (i->size > VECTOR_SIZE) {
+        return -EINVAL;
+    }
+    int error = operand_of_insn(m, i->write ? ACCESS_WRITE : ACCESS_READ, &o);
+    if (error != 0) {
+        return error;
+    }
+    uint8_t bytes[VECTOR_SIZE];
+    uint8_t *at = i->op == OP_VECTOR_HIGH ? bytes + VECTOR_HALF : bytes;
+    vector_read(i->other_reg, bytes);
+    if (i->write) {
+        operand_write(m, &o, at);
+        return 0;
+    }
+    if (i->op == OP_VECTOR) {
+        memset(bytes, 0, sizeof(bytes));
+    }
+    operand_read(m, &o, at);
+    vector_write(i->other_reg, bytes);
+    return 0;
+}
+
+// ---- The stack and jumps ----
+
+static uint8_t stack_address_size(const struct emulation *m) {
+    if (m->long_code) {
+        return 8;
+    }
+    struct segment ss;
+    virt->seg_get(m->v, SEG_SS, &ss);
+    return ss.attributes & SEG_ATTR_DB ? 4 : 2;
+}
+
+// Pushes `value`; the caller has nothing left that can fault.
+static int push(struct emulation *m, uint64_t value) {
+    struct vcpu *v = m->v;
+    uint8_t address = stack_address_size(m), size = m->insn->size;
+    uint64_t top = (v->gpr[GPR_RSP] - size) & size_mask(address);
+    struct operand o;
+    int error = operand_at(m, SEG_SS, top, size, ACCESS_WRITE, &o);
+    if (error == 0) {
+        operand_write(m, &o, &value);
+        gpr_write(v, GPR_RSP, address, false, top);
+    }
+    return error;
+}
+
+static int push_memory(struct emulation *m) {
+    uint8_t address = stack_address_size(m);
+    struct operand o, stack;
+    int error = operand_of_insn(m, ACCESS_READ, &o);
+    if (error == 0) { // before the device is read
+        error = operand_at(m, SEG_SS, (m->v->gpr[GPR_RSP] - m->insn->size) & size_mask(address), m->insn->size,
+            ACCESS_WRITE, &stack);
+    }
+    return error != 0 ? error : push(m, read_number(m, &o));
+}
+
+static int pop_memory(struct emulation *m) {
+    struct vcpu *v = m->v;
+    uint8_t address = stack_address_size(m), size = m->insn->size;
+    uint64_t before = v->gpr[GPR_RSP];
+    struct operand o, stack;
+    int error = operand_at(m, SEG_SS, before & size_mask(address), size, ACCESS_READ, &stack);
+    if (error != 0) {
+        return error;
+    }
+    uint64_t value = read_number(m, &stack);
+    // An address by RSP is that after the pop (SDM 2B, POP).
+    gpr_write(v, GPR_RSP, address, false, before + size);
+    error = operand_of_insn(m, ACCESS_WRITE, &o);
+    if (error != 0) {
+        v->gpr[GPR_RSP] = before;
+        return error;
+    }
+    operand_write(m, &o, &value);
+    return 0;
+}
+
+static bool may_jump(const struct emulation *m, uint64_t target) {
+    if (m->long_code) {
+        unsigned unused = m->walk.cr4 & FETCH_CR4_LA57 ? 64 - 57 : 64 - 48;
+        return (uint64_t)((int64_t)(target << unused) >> unused) == target;
+    }
+    struct segment cs;
+    virt->seg_get(m->v, SEG_CS, &cs);
+    return target <= cs.limit;
+}
+
+static int jump(struct emulation *m) {
+    struct operand o;
+    int error = operand_of_insn(m, ACCESS_READ, &o);
+    if (error != 0) {
+        return error;
+    }
+    uint64_t target = read_number(m, &o);
+    if (!may_jump(m, target)) {
+        return emulation_fault(m, EXC_GP);
+    }
+    if (m->insn->op == OP_CALL) {
+        error = push(m, (m->v->rip + m->insn->length) & size_mask(m->insn->size));
+    }
+    if (error == 0) {
+        m->v->rip = target;
+        m->jumped = true;
+    }
+    return error;
+}
+
+int emulate_insn(struct emulation *m) {
+    switch (m->insn->op) {
+        case OP_MOV:
+        case OP_MOVBE:
+        case OP_MOV_SEGMENT:
+            return move(m);
+        case OP_TOUCH: {
+            struct operand o;
+            return operand_of_insn(m, ACCESS_READ, &o);
+        }
+        case OP_ADD ... OP_BTC:
+            return arithmetic(m);
+        case OP_SHLD:
+        case OP_SHRD:
+            return double_shift(m);
+        case OP_MUL_WIDE:
+        case OP_IMUL_WIDE:
+            return multiply(m);
+        case OP_XCHG:
+        case OP_CMPXCHG:
+            return exchange(m);
+        case OP_CMPXCHG_PAIR:
+            return exchange_pair(m);
+        case OP_SETCC:
+        case OP_CMOVCC:
+            return conditional(m);
+        case OP_PUSH:
+            return push_memory(m);
+        case OP_POP:
+            return pop_memory(m);
+        case OP_CALL:
+        case OP_JMP:
+            return jump(m);
+        case OP_VECTOR:
+        case OP_VECTOR_LOW:
+        case OP_VECTOR_HIGH:
+            return vector_move(m);
+        default:
+            return -EINVAL;
+    }
+}
