@@ -80,6 +80,9 @@ static const struct cpuid_entry *find_cpuid(const struct guest *g, uint32_t leaf
         return NULL;
     }
     const struct cpuid_entry *e = &g->cpuid[i - 1];
+    if (__builtin_expect(e->leaf == leaf && (e->subleaf == subleaf || (e->flags & CPUID_ANY_SUBLEAF) != 0), 1)) {
+        return e;
+    }
     const struct cpuid_entry *end = &g->cpuid[g->cpuid_count];
     for (; e < end && e->leaf <= leaf; e++) {
         if (e->leaf == leaf && (e->subleaf == subleaf || (e->flags & CPUID_ANY_SUBLEAF) != 0)) {
@@ -101,7 +104,7 @@ static uint32_t xsave_size(uint64_t xcr0) {
     return size;
 }
 
-static void cpuid_dynamic(struct vcpu *v, const struct cpuid_entry *e) {
+static __attribute__((noinline)) bool cpuid_dynamic(struct vcpu *v, const struct cpuid_entry *e) {
     if ((e->flags & CPUID_OSXSAVE) != 0) {
         v->gpr[GPR_RCX] &= ~(uint64_t)CPUID_ECX_OSXSAVE;
         if ((virt->reg_get(v, REG_CR4) & CR4_OSXSAVE) != 0) {
@@ -118,6 +121,7 @@ static void cpuid_dynamic(struct vcpu *v, const struct cpuid_entry *e) {
             v->gpr[GPR_RDX] = v->index;
         }
     }
+    return true;
 }
 
 bool policy_cpuid(struct vcpu *v, struct exit_record *x) {
@@ -132,18 +136,14 @@ bool policy_cpuid(struct vcpu *v, struct exit_record *x) {
     v->gpr[GPR_RCX] = e->fixed[2];
     v->gpr[GPR_RDX] = e->fixed[3];
     if ((e->flags & ~CPUID_ANY_SUBLEAF) != 0) {
-        cpuid_dynamic(v, e);
+        return cpuid_dynamic(v, e);
     }
     return true;
 }
 
 // ---- MSRs ----
 
-static struct msr_entry *find_msr(struct guest *g, uint32_t index) {
-    uint32_t i = g->msr_bucket[msr_hash(index)];
-    if (i != 0 && g->msrs[i - 1].index == index) {
-        return &g->msrs[i - 1];
-    }
+static __attribute__((noinline)) struct msr_entry *search_msr(struct guest *g, uint32_t index) {
     uint32_t low = 0, high = g->msr_count;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
@@ -160,7 +160,15 @@ static struct msr_entry *find_msr(struct guest *g, uint32_t index) {
     return NULL;
 }
 
-static void fault(struct vcpu *v, struct exit_record *x) {
+static inline struct msr_entry *find_msr(struct guest *g, uint32_t index) {
+    uint32_t i = g->msr_bucket[msr_hash(index)];
+    if (__builtin_expect(i != 0 && g->msrs[i - 1].index == index, 1)) {
+        return &g->msrs[i - 1];
+    }
+    return search_msr(g, index);
+}
+
+static __attribute__((noinline)) void fault(struct vcpu *v, struct exit_record *x) {
     x->length = 0; // the instruction did not complete: RIP stays
     vcpu_inject_exception(v, EXC_GP, true, 0);
 }
@@ -272,8 +280,8 @@ static bool core_write(struct vcpu *v, uint32_t index, uint64_t value) {
     }
 }
 
-bool policy_rdmsr(struct vcpu *v, struct exit_record *x) {
-    struct msr_entry *e = find_msr(v->guest, (uint32_t)v->gpr[GPR_RCX]);
+static __attribute__((noinline)) bool rdmsr_other(struct vcpu *v, struct exit_record *x,
+    const struct msr_entry *e) {
     uint64_t value = 0;
     switch (e != NULL ? e->read : (uint32_t)MSR_FAULT) {
         case MSR_FIXED:
@@ -294,6 +302,16 @@ bool policy_rdmsr(struct vcpu *v, struct exit_record *x) {
     }
     v->gpr[GPR_RAX] = (uint32_t)value;
     v->gpr[GPR_RDX] = value >> 32;
+    return true;
+}
+
+bool policy_rdmsr(struct vcpu *v, struct exit_record *x) {
+    const struct msr_entry *e = find_msr(v->guest, (uint32_t)v->gpr[GPR_RCX]);
+    if (e == NULL || (e->read != MSR_FIXED && e->read != MSR_STORED)) {
+        return rdmsr_other(v, x, e);
+    }
+    v->gpr[GPR_RAX] = (uint32_t)e->value;
+    v->gpr[GPR_RDX] = e->value >> 32;
     return true;
 }
 
