@@ -125,6 +125,8 @@ struct virt_caps {
     bool shadow_loaded; // the interrupt shadow field is honoured on entry (probed)
     bool window_at_once; // the window exit also comes when IF is already 1 (probed)
     bool flush_by_asid;
+    bool entry_limited; // the back end can end an entry after a while by itself
+    bool masked_interrupts_exit; // physical interrupts end a guest whose IF is 0 (probed)
     bool large_1g; // 1 GiB nested pages
     bool nested_ad; // accessed/dirty bits
     bool unrestricted; // real mode and paging off run natively

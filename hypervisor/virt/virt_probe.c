@@ -5,6 +5,8 @@
 #include "cpu/insn.h"
 #include "cpu/log.h"
 #include "cpu/memory.h"
+#include "cpu/percpu.h"
+#include "cpu/smp.h"
 #include "cpu/string.h"
 #include "virt/guest.h"
 #include "virt/nested.h"
@@ -14,6 +16,8 @@
 
 #define HLT 0xF4
 #define NOP 0x90
+#define INTERRUPT_AFTER_NS UINT64_C(50000)
+#define INTERRUPT_LATE_NS UINT64_C(500000) // half of what the back end's own limit is
 
 struct probe {
     struct vcpu *v;
@@ -84,6 +88,25 @@ static void probe_window(struct probe *p) {
     virt_caps.shadow_loaded = run(p) == EXIT_WINDOW && p->v->rip == 1;
 }
 
+// A guest that spins with IF = 0 while an interrupt comes. Only where the back end ends
+// the entry by itself in the end: the guest never would.
+static void probe_masked_interrupt(struct probe *p) {
+    static const uint8_t code[] = {0xEB, 0xFE}; // jmp .
+    virt_caps.masked_interrupts_exit = !virt_caps.entry_limited;
+    if (!virt_caps.entry_limited) {
+        return;
+    }
+    start(p, code, sizeof(code));
+    struct cpu *cpu = this_cpu();
+    timer_arm(rdtsc() + ns_to_tsc(INTERRUPT_AFTER_NS));
+    uint64_t begin = rdtsc();
+    do {
+        virt->enter(p->v, &p->e);
+    } while (p->e.kind == EXIT_INTERRUPT && cpu->timer_deadline != 0);
+    virt_caps.masked_interrupts_exit = rdtsc() - begin < ns_to_tsc(INTERRUPT_LATE_NS);
+    timer_arm(0);
+}
+
 static void run_all(struct probe *p) {
     if (vcpu_load(p->v) != 0) {
         return;
@@ -91,6 +114,7 @@ static void run_all(struct probe *p) {
     probe_length(p);
     probe_window(p);
     probe_xsetbv(p);
+    probe_masked_interrupt(p);
     (void)vcpu_put(p->v);
 }
 

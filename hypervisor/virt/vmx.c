@@ -7,6 +7,7 @@
 #include "cpu/log.h"
 #include "cpu/memory.h"
 #include "cpu/percpu.h"
+#include "cpu/smp.h"
 #include "cpu/string.h"
 #include "cpu/trap.h"
 #include "virt/guest.h"
@@ -168,6 +169,9 @@ static void write_host_state(struct cpu *cpu) {
     vmx_write(VMCS_HOST_RIP, (uint64_t)(uintptr_t)vmx_host_entry);
 }
 
+// How long an entry may last where interrupts cannot be relied on to end it.
+#define ENTRY_LIMIT_NS UINT64_C(1000000)
+
 static int load(struct vcpu *v) {
     struct vmx_vcpu *x = vmx_of(v);
     struct cpu *cpu = this_cpu();
@@ -177,6 +181,12 @@ static int load(struct vcpu *v) {
     v->launched = false; // put() cleared it
     write_host_state(cpu);
     vmx_write(VMCS_TSC_OFFSET, v->tsc_offset); // may have been set while it was nowhere
+    if (virt_caps.masked_interrupts_exit) {
+        vmx_write(VMCS_PIN_BASED_CONTROLS, vmx_machine.pin &= ~PIN_PREEMPTION_TIMER);
+    } else if (vmx_machine.pin & PIN_PREEMPTION_TIMER) {
+        uint64_t limit = ns_to_tsc(ENTRY_LIMIT_NS) >> (rdmsr(MSR_IA32_VMX_MISC) & VMX_MISC_PREEMPTION_RATE);
+        vmx_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, limit < UINT32_MAX ? limit : UINT32_MAX);
+    }
     write_cr2(x->cr2);
     write_dr6(x->dr6);
     uint32_t work = VMX_LOAD_DR;

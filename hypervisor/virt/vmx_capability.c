@@ -163,7 +163,11 @@ int vmx_probe(struct virt_caps *caps, char *missing, size_t size) {
         append(missing, size, "VT-x unrestricted guest");
         return -ENODEV;
     }
-    m->pin = control_word(rdmsr(MSR_IA32_VMX_TRUE_PINBASED_CTLS), pin_required, 0, missing, size);
+    m->pin = control_word(rdmsr(MSR_IA32_VMX_TRUE_PINBASED_CTLS), pin_required,
+        PIN_PREEMPTION_TIMER, missing, size);
+    // Bochs keeps interrupts masked in a guest that is entered with IF = 0; there the
+    // preemption timer has to end its entries (virt_probe.c finds out).
+    caps->entry_limited = (m->pin & PIN_PREEMPTION_TIMER) != 0;
     m->primary = control_word(rdmsr(MSR_IA32_VMX_TRUE_PROCBASED_CTLS), primary_required,
         CPU_MWAIT | CPU_MONITOR | CPU_RDPMC, missing, size);
     m->exit = control_word(rdmsr(MSR_IA32_VMX_TRUE_EXIT_CTLS), exit_required, 0, missing, size);

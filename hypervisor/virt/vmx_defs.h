@@ -73,6 +73,7 @@ enum vmcs_field {
     VMCS_GUEST_ACTIVITY_STATE = 0x4826,
     VMCS_GUEST_SMBASE = 0x4828,
     VMCS_GUEST_IA32_SYSENTER_CS = 0x482A,
+    VMCS_VMX_PREEMPTION_TIMER_VALUE = 0x482E,
     // 32-bit host state
     VMCS_HOST_IA32_SYSENTER_CS = 0x4C00,
     // Natural-width control
@@ -196,6 +197,7 @@ enum vmx_reason {
 #define PIN_EXTERNAL_INTERRUPT (UINT32_C(1) << 0)
 #define PIN_NMI (UINT32_C(1) << 3)
 #define PIN_VIRTUAL_NMI (UINT32_C(1) << 5)
+#define PIN_PREEMPTION_TIMER (UINT32_C(1) << 6)
 // 24.6.2 primary processor-based controls
 #define CPU_INTERRUPT_WINDOW (UINT32_C(1) << 2)
 #define CPU_TSC_OFFSET (UINT32_C(1) << 3)
@@ -343,6 +345,7 @@ enum vmx_msr {
 #define FEATURE_CONTROL_VMX_OUTSIDE_SMX (UINT64_C(1) << 2)
 #define VMX_BASIC_REVISION UINT64_C(0x7FFFFFFF)
 #define VMX_BASIC_TRUE_CONTROLS (UINT64_C(1) << 55)
+#define VMX_MISC_PREEMPTION_RATE UINT64_C(0x1F) // TSC ticks a timer tick, as a power of two
 #define VMX_MISC_STORES_LMA (UINT64_C(1) << 5)
 #define EPT_CAP_WALK_4 (UINT64_C(1) << 6)
 #define EPT_CAP_WB (UINT64_C(1) << 14)

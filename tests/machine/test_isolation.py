@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 Boot = Callable[..., Any]
 LIMIT = 60.0
 
@@ -31,6 +33,20 @@ def test_prompt_answers_while_every_guest_cpu_spins_with_interrupts_off(boot: Bo
     machine.prompt.write("print(3 * 37)\r\n")
     machine.prompt.expect("111", timeout=LIMIT)
     assert "running" in machine.exec("print(hv.guest('a').state, hv.guest('b').state)")
+
+
+@pytest.mark.parametrize("cpus", [[0], 1])
+def test_a_guest_that_spins_with_interrupts_off_can_be_paused(boot: Boot, cpus: Any) -> None:
+    machine = boot([{"image": "spin", "cpus": cpus}])
+    machine.wait_started(LIMIT)
+    code = (
+        "g = hv.guest('spin')\n"
+        "for i in range(5):\n"
+        "    g.pause(); print(g.state)\n"
+        "    g.resume(); print(g.state)\n"
+        "g.stop(); print(g.state)\n"
+    )
+    assert machine.exec(code).split() == ["paused", "running"] * 5 + ["off"]
 
 
 def test_triple_fault_leaves_the_neighbour_and_the_prompt_alive(boot: Boot) -> None:
