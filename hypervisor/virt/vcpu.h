@@ -219,8 +219,8 @@ struct vcpu_ops {
     // The same again and again: calls step(v, e, f) after each exit, moves RIP by
     // e->length and enters again, until step answers false (RIP stays) or enter would
     // not enter (*e is EXIT_NONE then). f is the fetch state of the instruction, or
-    // FETCH_UNKNOWN, as on every exit that is no instruction's. Keeps the caller's registers only once, which enter cannot. NULL:
-    // use enter.
+    // FETCH_UNKNOWN, as on every exit that is no instruction's. Keeps the caller's
+    // registers only once, which enter cannot. NULL: use enter.
     void (*run)(struct vcpu *v, struct exit_record *e,
         bool (*step)(struct vcpu *, struct exit_record *, struct fetch_state));
 

@@ -650,8 +650,8 @@ CASE(random_bytes_as_zydis_has_them) {
         int got = insn_decode(zydis_modes[mode].mode, bytes, size, &insn) ? -1 : insn.length;
         // The prefixed forms that Zydis refuses are the only difference.
         if (got != want && !(want < 0 && got >= 4 && insn.class == INSN_OTHER && !insn.mnemonic)) {
-            check(false, "random bytes as Zydis has them", "case %d mode %d: %02X %02X %02X %02X: %d, Zydis %d", n, mode,
-                bytes[0], bytes[1], bytes[2], bytes[3], got, want);
+            check(false, "random bytes as Zydis has them", "case %d mode %d: %02X %02X %02X %02X: %d, Zydis %d", n,
+                mode, bytes[0], bytes[1], bytes[2], bytes[3], got, want);
             return;
         }
         valid += got > 0;
