@@ -8,6 +8,8 @@ from pathlib import Path
 
 ARCHIVE = "build/core.a"
 LIMIT = 20
+# What these do is reach a guest's own live registers, for an access that the core carries out.
+ALLOWED = {("emulate_vector.o", "vector_read"), ("emulate_vector.o", "vector_write")}
 _REGISTER = re.compile(r"%(?:[xyz]mm\d+|st\b|st\(\d\)|mm\d|k[0-7]\b)")
 
 
@@ -35,7 +37,7 @@ def uses(listing: str) -> list[str]:
             member = line.split(":")[0]
         elif line.endswith(">:"):
             function = line.split("<")[1][:-2]
-        elif _REGISTER.search(line):
+        elif _REGISTER.search(line) and (member, function) not in ALLOWED:
             findings.append(f"{member}: {function}: {' '.join(line.split()[1:])}")
     if len(findings) > LIMIT:
         findings = findings[:LIMIT] + [f"... and {len(findings) - LIMIT} more"]

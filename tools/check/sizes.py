@@ -1,5 +1,6 @@
-"""The core stays small enough to read: at most 12,000 lines of C and assembly, blank lines and
-whole-line comments apart."""
+"""The core stays small enough to read: at most 18,000 lines of C and assembly, blank lines and
+whole-line comments apart: two back ends, a whole PC's devices and the emulation of device
+accesses."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from check.files import walk
 
-CORE_LINES = 12_000
+CORE_LINES = 18_000
 
 
 def check(root: Path) -> list[str]:
