@@ -41,20 +41,7 @@ def _boot():
     sys.path.append("/lib")
 
     import __main__
-    import builtins
     import hv
-
-    plain = builtins.help
-
-    def help(*what):
-        """help(x) prints x.__help__ where there is one."""
-        text = getattr(what[0], "__help__", None) if what else None
-        if text is None:
-            plain(*what)
-        else:
-            print(text)
-
-    builtins.help = help
 
     try:
         if _hv.first_start():

@@ -109,13 +109,8 @@ void serial_service(struct serial *s) {
     irq_restore(flags);
 }
 
-int serial_getc(struct serial *s) {
-    if (!serial_has_input(s)) {
-        return -1;
-    }
-    uint8_t byte = s->rx[s->rx_tail & (s->rx_size - 1)];
-    barrier();
-    s->rx_tail = s->rx_tail + 1;
+// After bytes were taken out: a sender that waits may go on.
+static void room_made(struct serial *s) {
     if (s->rx_stopped && s->rx_head - s->rx_tail <= s->rx_size / 2) {
         uint64_t flags = irq_save();
         s->rx_stopped = false;
@@ -123,7 +118,29 @@ int serial_getc(struct serial *s) {
         irq_restore(flags);
         serial_service(s);
     }
+}
+
+int serial_getc(struct serial *s) {
+    if (!serial_has_input(s)) {
+        return -1;
+    }
+    uint8_t byte = s->rx[s->rx_tail & (s->rx_size - 1)];
+    barrier();
+    s->rx_tail = s->rx_tail + 1;
+    room_made(s);
     return byte;
+}
+
+bool serial_drop_to(struct serial *s, uint8_t byte) {
+    uint32_t head = s->rx_head;
+    for (uint32_t at = s->rx_tail; at != head; at++) {
+        if (s->rx[at & (s->rx_size - 1)] == byte) {
+            s->rx_tail = at + 1;
+            room_made(s);
+            return true;
+        }
+    }
+    return false;
 }
 
 uint32_t serial_tx_room(const struct serial *s) {

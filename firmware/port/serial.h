@@ -34,6 +34,8 @@ static inline bool serial_has_input(const struct serial *s) {
     return s->rx_head != s->rx_tail;
 }
 int serial_getc(struct serial *s); // -1: nothing there
+// Drops what was received up to and with the first `byte`; false: there is none.
+bool serial_drop_to(struct serial *s, uint8_t byte);
 uint32_t serial_tx_room(const struct serial *s);
 // Queues at most tx_room bytes; returns how many.
 size_t serial_queue(struct serial *s, const uint8_t *data, size_t size);

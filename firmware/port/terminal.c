@@ -17,6 +17,7 @@
 
 static uint8_t rx_ring[RX_SIZE], tx_ring[TX_SIZE];
 volatile uint64_t terminal_handler_since;
+int mp_interrupt_char = -1;
 
 static bool take_interrupt(uint8_t key) {
     bool wanted = key == mp_interrupt_char;
@@ -38,6 +39,18 @@ static struct serial com1 = {
     .tx_size = TX_SIZE,
     .filter = take_interrupt,
 };
+
+// A Ctrl-C that came before the program it was meant for was started (a whole session
+// typed at once) interrupts it, and takes what was typed before it along, as on any
+// terminal.
+void mp_hal_set_interrupt_char(int c) {
+    uint64_t flags = irq_save();
+    mp_interrupt_char = c;
+    if (c >= 0 && serial_drop_to(&com1, (uint8_t)c)) {
+        mp_sched_keyboard_interrupt();
+    }
+    irq_restore(flags);
+}
 
 static void com1_interrupt(void) {
     serial_service(&com1);

@@ -67,7 +67,7 @@ def test_line_editing(boot: Boot) -> None:
     machine.prompt.write("for i in range(3):\rprint(i * 7)\r\r\r\r")
     machine.prompt.expect(r"0\n7\n14\n>>> ", LIMIT)
     assert "line 1" in ask(machine, "1 / 0")
-    assert "hv.guests()" in ask(machine, "help()")
+    assert "hv.guests()" in ask(machine, "help(hv)")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,14 @@ def test_interrupt(boot: Boot, kind: str, body: str) -> None:
     machine.prompt.write(CTRL_C)
     machine.prompt.expect(r"KeyboardInterrupt: \n>>> ", LIMIT)
     assert ask(machine, "'alive'") == "'alive'"
+
+
+def test_an_interrupt_typed_ahead(boot: Boot) -> None:
+    machine = prompted(boot)
+    machine.prompt.write("while True: pass\r\rprint('ne' + 'ver')\r" + CTRL_C)
+    machine.prompt.expect(r"KeyboardInterrupt: \n>>> ", LIMIT)
+    assert ask(machine, "'alive'") == "'alive'"
+    assert "\nnever" not in machine.prompt.text
 
 
 def test_bad_addresses_are_errors(boot: Boot) -> None:
