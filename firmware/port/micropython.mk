@@ -15,6 +15,9 @@ MICROPY_ROM_TEXT_COMPRESSION ?= 0
 MICROPY_VFS_LFS2 = 1
 MICROPY_VFS_FAT = 1
 
+# Flags, and headers and parts that bring names of Python of their own.
+QSTR_GLOBAL_DEPENDENCIES += micropython.mk modhv.h modhv_table.h modmachine.inc modtime.inc
+
 include $(MICROPY_DIR)/py/mkenv.mk
 include $(TOP)/py/py.mk
 include $(TOP)/extmod/extmod.mk
@@ -73,6 +76,12 @@ FROZEN_LIST := $(strip $(FROZEN_MANIFEST) $(shell cd .. && find . -name '*.py' |
 ifneq ($(FROZEN_LIST),$(strip $(shell cat $(BUILD)/frozen.list 2>/dev/null)))
 $(shell rm -f $(BUILD)/frozen_content.c; echo '$(FROZEN_LIST)' > $(BUILD)/frozen.list)
 endif
+
+# Nor does it know that the frozen code holds the names that the C code lacks.
+$(BUILD)/frozen_content.c: $(BUILD)/frozen.stamp
+$(BUILD)/frozen.stamp: $(HEADER_BUILD)/qstrdefs.generated.h
+	@rm -f $(BUILD)/frozen_content.c
+	@touch $@
 
 .PHONY: firmware-lib
 firmware-lib: $(BUILD)/libfirmware.a $(FIRST_O)

@@ -121,14 +121,19 @@ static void room_made(struct serial *s) {
 }
 
 int serial_getc(struct serial *s) {
-    if (!serial_has_input(s)) {
-        return -1;
+    uint64_t flags = irq_save(); // the filter may drop what is there
+    int byte = -1;
+    if (serial_has_input(s)) {
+        byte = s->rx[s->rx_tail & (s->rx_size - 1)];
+        s->rx_tail = s->rx_tail + 1;
+        room_made(s);
     }
-    uint8_t byte = s->rx[s->rx_tail & (s->rx_size - 1)];
-    barrier();
-    s->rx_tail = s->rx_tail + 1;
-    room_made(s);
+    irq_restore(flags);
     return byte;
+}
+
+void serial_drop(struct serial *s) {
+    s->rx_tail = s->rx_head;
 }
 
 bool serial_drop_to(struct serial *s, uint8_t byte) {

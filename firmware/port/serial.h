@@ -34,6 +34,8 @@ static inline bool serial_has_input(const struct serial *s) {
     return s->rx_head != s->rx_tail;
 }
 int serial_getc(struct serial *s); // -1: nothing there
+// Drops all that was received and not read; for the filter.
+void serial_drop(struct serial *s);
 // Drops what was received up to and with the first `byte`; false: there is none.
 bool serial_drop_to(struct serial *s, uint8_t byte);
 uint32_t serial_tx_room(const struct serial *s);

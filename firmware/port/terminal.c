@@ -19,12 +19,16 @@ static uint8_t rx_ring[RX_SIZE], tx_ring[TX_SIZE];
 volatile uint64_t terminal_handler_since;
 int mp_interrupt_char = -1;
 
+static struct serial com1;
+
+// What was typed before a Ctrl-C goes with it, as on any terminal.
 static bool take_interrupt(uint8_t key) {
     bool wanted = key == mp_interrupt_char;
     if (!wanted && key == CTRL_C && mp_interrupt_char == -1 && terminal_handler_since != 0) {
         wanted = rdtsc() - terminal_handler_since > tsc_hz / 1000 * HANDLER_GRACE_MS;
     }
     if (wanted) {
+        serial_drop(&com1);
         mp_sched_keyboard_interrupt();
         native_interrupt();
     }
@@ -41,8 +45,7 @@ static struct serial com1 = {
 };
 
 // A Ctrl-C that came before the program it was meant for was started (a whole session
-// typed at once) interrupts it, and takes what was typed before it along, as on any
-// terminal.
+// typed at once) interrupts it, too.
 void mp_hal_set_interrupt_char(int c) {
     uint64_t flags = irq_save();
     mp_interrupt_char = c;
