@@ -52,6 +52,9 @@ SHARED_C = shared/libc/printf.c shared/runtime/gchelper_generic.c \
 SRC_C = $(PORT_C) $(IRQ_C) $(SHARED_C)
 SRC_QSTR += $(PORT_C) $(IRQ_C) shared/runtime/pyexec.c shared/runtime/sys_stdio_mphal.c
 
+# Names that only a header uses are found again when it changes.
+QSTR_GLOBAL_DEPENDENCIES += $(wildcard *.h *.inc) micropython.mk
+
 LIB_C = $(SRC_LIB_LIBM_DBL_C) $(SRC_LIB_LIBM_DBL_SQRT_SW_C)
 
 # Linked by name, in this order, before the library: see native_break.c.
@@ -91,3 +94,9 @@ $(BUILD)/libfirmware.a: $(LIB_O)
 	$(Q)rm -f $@ && $(AR) rcsD $@ $^
 
 include $(TOP)/py/mkrules.mk
+
+# The frozen part names strings that the C part has not; makemanifest.py does not see that
+# those have changed.
+$(BUILD)/frozen.strings: $(BUILD)/genhdr/qstrdefs.generated.h
+	$(Q)rm -f $(BUILD)/frozen_content.c && touch $@
+$(BUILD)/frozen_content.c: $(BUILD)/frozen.strings
