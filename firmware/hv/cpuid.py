@@ -20,6 +20,11 @@ ABI = 1
 MAX_BASIC = 0x16  # up to the frequency leaf, whatever the CPU's own largest leaf is
 MAX_EXTENDED = 0x8000_0008
 HYPERVISOR = 0x4000_0000
+# A second hypervisor interface, which stock kernels know (Documentation/virt/kvm/x86/
+# cpuid.rst): no port 0x80 delays, and the clock of virt/pvclock.h with one time everywhere.
+KVM = 0x4000_0100
+KVM_SIGNATURE = b"KVMKVMKVM\0\0\0"
+KVM_NOP_IO_DELAY, KVM_CLOCKSOURCE2, KVM_CLOCKSOURCE_STABLE = 1 << 1, 1 << 3, 1 << 24
 
 LEAF_1_ECX = {
     "sse3": 0, "pclmulqdq": 1, "ssse3": 9, "fma": 12, "cx16": 13, "sse4.1": 19,
@@ -79,8 +84,8 @@ def _bits(names):
     return mask
 
 
-def _word(text):
-    return int.from_bytes(text, "little")
+def _words(text):
+    return struct.unpack("<3I", text)
 
 
 class _Answers:
@@ -102,7 +107,7 @@ class _Answers:
         return bytes(out)
 
 
-def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1):
+def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):
     """The rows (leaf, subleaf, flags, eax, ebx, ecx, edx) of a guest's CPUID.
 
     `cpuid(leaf, subleaf)` asks the machine, `caps` is `_hv.caps()`.
@@ -141,13 +146,17 @@ def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1):
     table.add(0x14)
     _frequency(table, tsc_hz)
     _hypervisor(table, guest_id, vcpus)
+    if paravirt:
+        features = KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE
+        table.add(KVM, KVM + 1, *_words(KVM_SIGNATURE))
+        table.add(KVM + 1, features)
     _extended(table, cpuid, hide_ext, intel)
     return table
 
 
-def build(cpuid, caps, tsc_hz, guest_id, vcpus=1):
+def build(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):
     """The packed table for `_hv.guest_set_cpuid`."""
-    return answers(cpuid, caps, tsc_hz, guest_id, vcpus).packed()
+    return answers(cpuid, caps, tsc_hz, guest_id, vcpus, paravirt).packed()
 
 
 def _caches(table, physical, intel):
@@ -210,7 +219,7 @@ def _frequency(table, tsc_hz):
 
 
 def _hypervisor(table, guest_id, vcpus):
-    table.add(HYPERVISOR, HYPERVISOR + 1, *[_word(VENDOR[i : i + 4]) for i in (0, 4, 8)])
+    table.add(HYPERVISOR, HYPERVISOR + 1, *_words(VENDOR))
     table.add(HYPERVISOR + 1, ABI, guest_id, vcpus)
 
 

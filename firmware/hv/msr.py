@@ -39,6 +39,7 @@ EFER = 0xC000_0080
 STAR = 0xC000_0081
 FS_BASE = 0xC000_0100
 TSC_AUX = 0xC000_0103
+KVM_WALL_CLOCK = 0x4B56_4D00  # and the system time after it (virt/pvclock.h)
 SYSCFG = 0xC001_0010
 HWCR = 0xC001_0015
 NB_CFG = 0xC001_001F
@@ -67,14 +68,14 @@ HOLE = 0xC000_0000
 TOP_4G = 0x1_0000_0000
 
 
-def rows(amd, phys_bits, rdtscp):
+def rows(amd, phys_bits, rdtscp, paravirt=True):
     """The rows (index, count, read, write, value, write mask), sorted."""
     address = (1 << phys_bits) - 1 & ~0xFFF
     table = [
         (IA32_TIME_STAMP_COUNTER, 1, CORE, CORE, 0, ALL),
         # The local APIC is hidden: its base can be read, and is switched off.
         (IA32_APIC_BASE, 1, FIXED, IGNORE, APIC_BASE_BSP, 0),
-        (IA32_TSC_ADJUST, 1, STORED, STORED, 0, ALL),
+        (IA32_TSC_ADJUST, 1, CORE, CORE, 0, ALL),
         (IA32_BIOS_SIGN_ID, 1, FIXED, IGNORE, MICROCODE_AMD if amd else MICROCODE_INTEL, 0),
         (IA32_MTRRCAP, 1, FIXED, FAULT, MTRR_VARIABLE | MTRRCAP_FIX | MTRRCAP_WC, 0),
         (IA32_SYSENTER_CS, 3, NATIVE, NATIVE, 0, ALL),  # CS, ESP, EIP
@@ -89,6 +90,8 @@ def rows(amd, phys_bits, rdtscp):
     ]
     if rdtscp:
         table.append((TSC_AUX, 1, NATIVE, NATIVE, 0, ALL))
+    if paravirt:
+        table.append((KVM_WALL_CLOCK, 2, CORE, CORE, 0, ALL))
     table += _mtrr(address)
     table += _amd() if amd else _intel()
     return sorted(table)
@@ -147,6 +150,6 @@ def pack(table):
     return bytes(out)
 
 
-def build(amd, phys_bits=40, rdtscp=True):
+def build(amd, phys_bits=40, rdtscp=True, paravirt=True):
     """The packed table for `_hv.guest_set_msrs`."""
-    return pack(rows(amd, phys_bits, rdtscp))
+    return pack(rows(amd, phys_bits, rdtscp, paravirt))

@@ -1,7 +1,7 @@
 """Guests: made, loaded, started, looked at."""
 
 import _hv
-from hv import clock, cpuid, msr, text
+from hv import acpi, clock, cpuid, msr, text
 from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
@@ -15,6 +15,8 @@ CPUID_MAX_EXTENDED = 0x8000_0000
 CPUID_FEATURES = 0x8000_0001
 CPUID_ADDRESS_SIZES = 0x8000_0008
 KHZ = 1000
+# The core has local APICs and an I/O APIC: shown in the tables then.
+APICS = False
 
 # Guests by id, so that a name is always the same object.
 _known = {}
@@ -119,8 +121,9 @@ class Guest:
     .exits, .crash, .memory, .vcpus[0], .console; wait("off", "crash") waits.
     devices names what a plain PC has not: "testdev"."""
 
-    def __init__(self, name, cpus=1, memory="256M", devices=(), _id=None):
+    def __init__(self, name, cpus=1, memory="256M", devices=(), paravirt=True, _id=None):
         self.name = name
+        self.paravirt = bool(paravirt)  # the KVM-compatible clock is shown
         self._load = None  # the arguments of load(), for reset and restart
         self._entry = None
         self._fresh = True
@@ -167,14 +170,16 @@ class Guest:
 
     def _policy(self, guest_id, vcpus):
         caps = _hv.caps()
-        table = cpuid.build(_hv.cpuid, caps, _hv.tsc_hz(), guest_id, vcpus)
+        table = cpuid.build(
+            _hv.cpuid, caps, _hv.tsc_hz(), guest_id, vcpus, self.paravirt)
         _hv.guest_set_cpuid(guest_id, table)
         bits = 36
         if _hv.cpuid(CPUID_MAX_EXTENDED, 0)[0] >= CPUID_ADDRESS_SIZES:
             bits = _hv.cpuid(CPUID_ADDRESS_SIZES, 0)[0] & 0xFF
         shown = _hv.cpuid(CPUID_FEATURES, 0)[3] & ~caps.get("cpuid_hide_80000001_edx", 0)
         rdtscp = bool(shown & cpuid.EDX_RDTSCP)
-        _hv.guest_set_msrs(guest_id, msr.build(_hv.backend() == "svm", bits, rdtscp))
+        _hv.guest_set_msrs(guest_id, msr.build(
+            _hv.backend() == "svm", bits, rdtscp, self.paravirt))
 
     # -- life
 
@@ -191,9 +196,13 @@ class Guest:
 
     def _place(self):
         name, initrd, cmdline, kind, modules = self._load
+        for at, table in acpi.build(len(self.vcpus), APICS):
+            _hv.guest_write(self.id, at, table)
         target = Target(self, name, self._fresh)
         self._fresh = False
-        khz = _hv.tsc_hz() // KHZ if _hv.backend() == "svm" else 0
+        # Without the paravirtual clock Linux learns the frequency in no other way on AMD.
+        blind = _hv.backend() == "svm" and not self.paravirt
+        khz = _hv.tsc_hz() // KHZ if blind else 0
         self._entry = None  # until all of it went well
         self.image, self._entry = load(target, name, initrd, cmdline, kind, modules, khz)
         self._entry.apply(self.vcpus[0])

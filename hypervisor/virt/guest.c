@@ -152,6 +152,7 @@ int guest_power_devices(struct guest *g, uint64_t unix_seconds) {
     for (uint32_t i = 0; i < g->region_count; i++) {
         memory += g->regions[i].size;
     }
+    g->unix_seconds = unix_seconds;
     platform_init(&g->platform, tsc_hz, unix_seconds, memory);
     guest_devices_reset(g);
     return 0;
@@ -269,6 +270,7 @@ int guest_reset(struct guest *g) {
         memset(&g->crash, 0, sizeof(g->crash));
         g->end_reason = END_NONE;
         g->end_status = 0;
+        g->wall_clock_msr = 0;
         g->nested_generation++;
         set_state(g, GUEST_NEW);
     }

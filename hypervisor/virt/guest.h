@@ -108,6 +108,8 @@ struct guest {
     struct crash crash;
     uint64_t tsc_start; // host TSC at the guest's TSC 0
     uint64_t paused_at; // host TSC, while paused
+    uint64_t unix_seconds; // the time of day at the guest's TSC 0
+    uint64_t wall_clock_msr; // pvclock.h
 };
 enum { GUEST_EVENT_STATE = 1, GUEST_EVENT_MESSAGE = 2 };
 

@@ -6,11 +6,12 @@
 #include "cpu/insn.h"
 #include "cpu/string.h"
 #include "virt/guest.h"
+#include "virt/pvclock.h"
 
 enum {
     CPUID_ECX_OSXSAVE = 1 << 27,
     CR4_OSXSAVE = 1 << 18,
-    MSR_TSC = 0x10, MSR_APIC_BASE = 0x1B, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP = 0x175,
+    MSR_TSC = 0x10, MSR_APIC_BASE = 0x1B, MSR_TSC_ADJUST = 0x3B, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP = 0x175,
     MSR_SYSENTER_EIP = 0x176, MSR_PAT = 0x277, MSR_EFER = 0xC0000080u, MSR_STAR = 0xC0000081u,
     MSR_LSTAR = 0xC0000082u, MSR_CSTAR = 0xC0000083u, MSR_FMASK = 0xC0000084u, MSR_FS_BASE = 0xC0000100u,
     MSR_GS_BASE = 0xC0000101u, MSR_KERNEL_GS_BASE = 0xC0000102u, MSR_TSC_AUX = 0xC0000103u,
@@ -204,6 +205,13 @@ static bool core_read(struct vcpu *v, uint32_t index, uint64_t *value) {
         case MSR_TSC_AUX:
             *value = v->tsc_aux;
             return true;
+        case MSR_TSC_ADJUST:
+            *value = v->tsc_adjust;
+            return true;
+        case MSR_KVM_WALL_CLOCK_NEW:
+        case MSR_KVM_SYSTEM_TIME_NEW:
+            *value = pvclock_read(v, index);
+            return true;
         default: {
             int reg = core_register(index);
             if (reg < 0) {
@@ -242,13 +250,26 @@ static bool efer_write(struct vcpu *v, uint64_t value) {
     return virt->reg_set(v, REG_EFER, value) == 0;
 }
 
+// Setting the TSC and setting IA32_TSC_ADJUST are the same thing (SDM 3B 17.17.3).
+static void set_tsc_offset(struct vcpu *v, uint64_t offset) {
+    v->tsc_adjust += offset - v->tsc_offset;
+    v->tsc_offset = offset;
+    virt->set_tsc_offset(v, offset);
+    pvclock_update(v);
+}
+
 static bool core_write(struct vcpu *v, uint32_t index, uint64_t value) {
     struct segment s;
     switch (index) {
         case MSR_TSC:
-            v->tsc_offset = value - rdtsc();
-            virt->set_tsc_offset(v, v->tsc_offset);
+            set_tsc_offset(v, value - rdtsc());
             return true;
+        case MSR_TSC_ADJUST:
+            set_tsc_offset(v, v->tsc_offset + (value - v->tsc_adjust));
+            return true;
+        case MSR_KVM_WALL_CLOCK_NEW:
+        case MSR_KVM_SYSTEM_TIME_NEW:
+            return pvclock_write(v, index, value);
         case MSR_EFER:
             return efer_write(v, value);
         case MSR_PAT:

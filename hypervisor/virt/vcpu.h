@@ -103,6 +103,8 @@ struct vcpu {
     uint64_t timer_next; // host TSC of the guest's next timer event; UINT64_MAX: none
     uint64_t nested_seen; // generation of the nested tables last flushed for
     uint64_t tsc_offset;
+    uint64_t tsc_adjust; // IA32_TSC_ADJUST: what the guest added to tsc_offset
+    uint64_t clock_msr; // its pvclock page (pvclock.h), 0: none
     uint64_t xcr0; // the guest's, valid while not loaded
     uint64_t dr[4]; // DR0-DR3 of the guest; DR6/DR7 by reg_get
     uint64_t pat; // shadowed, see design 4

@@ -2,9 +2,11 @@
 
 import struct
 
+from hv import acpi
 from hv.loaders import entry, layout
 from hv.rules.image import PCI_HOLE, ImageError, size_text
 
+ACPI_RSDP_ADDR = 0x70
 SETUP_HEADER = 0x1F1
 E820_COUNT, E820_TABLE = 0x1E8, 0x2D0
 BOOT_FLAG, HEADER = 0x1FE, 0x202
@@ -59,6 +61,7 @@ def zero_page(target, info, files, sizes, cmdline, above, tsc_khz):
     if files:
         at, size = place_initrd(target, files, sizes, above, initrd_max)
         struct.pack_into("<II", page, RAMDISK_IMAGE, at, size)
+    struct.pack_into("<Q", page, ACPI_RSDP_ADDR, acpi.RSDP)
     table = layout.e820(target.memory)
     page[E820_COUNT] = len(table)
     for i, row in enumerate(table):

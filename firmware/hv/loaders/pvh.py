@@ -2,6 +2,7 @@
 
 import struct
 
+from hv import acpi
 from hv.loaders import entry, layout, linux
 
 START_MAGIC = 0x336EC578
@@ -27,7 +28,7 @@ def enter(target, info, files, sizes, cmdline, tsc_khz):
     target.write(
         layout.INFO,
         struct.pack(
-            "<4I4Q2I", START_MAGIC, VERSION, 0, count, at if count else 0, text, 0, layout.TABLES,
+            "<4I4Q2I", START_MAGIC, VERSION, 0, count, at if count else 0, text, acpi.RSDP, layout.TABLES,
             len(rows), 0),
     )
     return entry.protected(target, info.entry, rbx=layout.INFO)
