@@ -12,7 +12,10 @@ enum {
     PIC1_DATA = 0x21,
     PM_TIMER = 0x608,
     UART_ROUNDS = 4, // 256 characters
+    TESTDEV_ECHO = 0xE0,
+    TESTDEV_MARK = 0x1234567,
 };
+#define TESTDEV_MEMORY 0xFF000000ull
 
 // One round runs `insn` at 64 addresses, each with the registers it wants; the same
 // without it is what to subtract.
@@ -31,6 +34,9 @@ BENCH_BODY(cpuid, "mov %%esi, %%eax\n xor %%ecx, %%ecx", "cpuid")
 BENCH_BODY(msr, "mov %%esi, %%ecx", "rdmsr")
 BENCH_BODY(pmtimer, "mov %%esi, %%edx", "inl %%dx, %%eax")
 BENCH_BODY(pic, "mov %%esi, %%edx", "inb %%dx, %%al")
+BENCH_BODY(mmio_read, "", "movl 4(%%rsi), %%eax")
+BENCH_BODY(mmio_write, "", "movl %%eax, 8(%%rsi)")
+BENCH_BODY(mmio_modify, "", "addl $1, 12(%%rsi)")
 BENCH_BODY(uart, "mov %%esi, %%edx\n mov %%edi, %%eax", "outb %%al, %%dx")
 
 typedef void (*body)(uint64_t, uint64_t);
@@ -73,6 +79,14 @@ int guest_main(void) {
     bench("msr", msr_with, msr_without, option_number("msr", MSR_TABLED), 0, ROUNDS);
     bench("pmtimer", pmtimer_with, pmtimer_without, PM_TIMER, 0, ROUNDS);
     bench("pic", pic_with, pic_without, PIC1_DATA, 0, ROUNDS);
+    outl(TESTDEV_ECHO, TESTDEV_MARK);
+    if (inl(TESTDEV_ECHO) == TESTDEV_MARK) {
+        bench("mmio-read", mmio_read_with, mmio_read_without, TESTDEV_MEMORY, 0, ROUNDS);
+        bench("mmio-write", mmio_write_with, mmio_write_without, TESTDEV_MEMORY, 0, ROUNDS);
+        bench("mmio-modify", mmio_modify_with, mmio_modify_without, TESTDEV_MEMORY, 0, ROUNDS);
+    } else {
+        print("bench: no device memory, start with --device testdev\n");
+    }
     bench("uart", uart_with, uart_without, PORT_COM1, '.', UART_ROUNDS);
     return 0;
 }

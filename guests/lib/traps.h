@@ -69,5 +69,6 @@ void pit_periodic(unsigned hz); // channel 0, mode 2, IRQ 0
 
 // user.S: runs `code` at CPL 3 until it traps; the trap is in last_trap.
 void user_run(void (*code)(void));
+void user_run_with(void (*code)(void), uint64_t rflags); // 0x3002: may use ports
 
 #endif

@@ -2,8 +2,10 @@
 #include "boot.h"
 
     .text
-    .global user_run, user_return
+    .global user_run, user_run_with, user_return
 user_run:
+    mov $2, %esi // interrupts off, IOPL 0
+user_run_with:
     push %rbp
     push %rbx
     push %r12
@@ -13,7 +15,7 @@ user_run:
     mov %rsp, user_saved_rsp
     push $SEL_USER_DATA
     push $user_stack_top
-    push $2 // RFLAGS: interrupts off, IOPL 0
+    push %rsi // RFLAGS
     push $SEL_USER_CODE64
     push %rdi
     iretq

@@ -2,7 +2,7 @@
 #include "guest.h"
 #include "paging.h"
 
-enum { PORT_ECHO = 0xE0, USED_FIRST = 0x600, USED_END = 0x1A00 }; // what tests touch
+enum { PORT_ECHO = 0xE0, USED_FIRST = 0xD00, USED_END = 0x1200 }; // what tests touch
 
 static uint8_t pages[6][WINDOW_SIZE] __attribute__((aligned(4096)));
 struct window window_a = { WINDOW_A, DEVICE_MEMORY, pages[0], pages[1], pages[2], { false, false } };

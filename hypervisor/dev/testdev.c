@@ -34,16 +34,25 @@ bool testdev_io(struct testdev *d, uint16_t port, uint8_t size, bool write, uint
 }
 
 void testdev_memory(struct testdev *d, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
-    uint64_t all = 0;
-    for (unsigned i = 0; i < size && offset + i < TESTDEV_MEMORY_SIZE; i++) {
-        uint8_t *byte = &d->memory[offset + i];
-        if (write) {
-            *byte = (uint8_t)(*value >> 8 * i);
-        } else {
-            all |= (uint64_t)*byte << 8 * i;
-        }
+    if (offset > TESTDEV_MEMORY_SIZE - size) {
+        *value = write ? *value : UINT64_MAX;
+        return;
     }
-    if (!write) {
-        *value = all;
+    uint8_t *at = &d->memory[offset];
+#define MOVE(type) { \
+        typedef type number __attribute__((aligned(1), may_alias)); \
+        if (write) { \
+            *(volatile number *)at = (type)*value; \
+        } else { \
+            *value = *(volatile number *)at; \
+        } \
+        break; \
     }
+    switch (size) {
+        case 1: MOVE(uint8_t)
+        case 2: MOVE(uint16_t)
+        case 4: MOVE(uint32_t)
+        default: MOVE(uint64_t)
+    }
+#undef MOVE
 }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define TESTDEV_MEMORY_BASE UINT64_C(0xFF000000)
-#define TESTDEV_MEMORY_SIZE 0x10000
+#define TESTDEV_MEMORY_SIZE UINT64_C(0x10000)
 
 enum {
     TESTDEV_ECHO = 0xE0, // reads back what was written, as a whole or in parts

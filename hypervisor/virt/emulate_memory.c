@@ -31,6 +31,8 @@ void emulation_begin(struct emulation *m, struct vcpu *v, const struct insn *ins
     m->jumped = false;
     m->vector = 0;
     m->fault = (struct walk_fault) { 0 };
+    m->recent[0].access = m->recent[1].access = 0;
+    m->recent_next = 0;
 }
 
 int emulation_fault(struct emulation *m, uint8_t vector) {
@@ -132,6 +134,25 @@ static int linear_of(struct emulation *m, enum vseg segment, uint64_t offset, ui
     return 0;
 }
 
+static int translate(struct emulation *m, uint64_t linear, uint32_t access, uint64_t *gpa) {
+    uint64_t in_page = linear & (PAGE_SIZE - 1), page = linear - in_page;
+    for (int i = 0; i < 2; i++) {
+        if (m->recent[i].access == access && m->recent[i].linear == page) {
+            *gpa = m->recent[i].gpa + in_page;
+            return 0;
+        }
+    }
+    int error = guest_walk(&m->walk, linear, access, true, gpa, &m->fault, NULL, NULL);
+    if (error == 0) {
+        uint8_t slot = m->recent_next;
+        m->recent[slot].linear = page;
+        m->recent[slot].gpa = *gpa - in_page;
+        m->recent[slot].access = access;
+        m->recent_next = slot ^ 1;
+    }
+    return error;
+}
+
 int operand_at(struct emulation *m, enum vseg segment, uint64_t offset, uint8_t size, uint32_t access,
     struct operand *o) {
     uint64_t linear;
@@ -143,11 +164,11 @@ int operand_at(struct emulation *m, enum vseg segment, uint64_t offset, uint8_t 
     o->size = size;
     o->first = room < size ? (uint8_t)room : size;
     access |= m->walk.cpl == 3 ? ACCESS_USER : 0u;
-    error = guest_walk(&m->walk, linear, access, true, &o->gpa[0], &m->fault, NULL, NULL);
+    error = translate(m, linear, access, &o->gpa[0]);
     if (error == 0 && o->first < size) {
         uint64_t next = linear + o->first;
         next = m->long_code ? next : (uint32_t)next;
-        error = guest_walk(&m->walk, next, access, true, &o->gpa[1], &m->fault, NULL, NULL);
+        error = translate(m, next, access, &o->gpa[1]);
     }
     if (error == -EFAULT) {
         m->vector = !m->fault.non_canonical ? EXC_PF : segment == SEG_SS ? EXC_SS : EXC_GP;

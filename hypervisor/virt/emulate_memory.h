@@ -25,6 +25,13 @@ struct emulation {
     bool jumped; // RIP is already where it goes on
     uint8_t vector;
     struct walk_fault fault;
+    // The two pages walked last, for the elements of a string: as in a TLB, they hold
+    // until the instruction ends.
+    struct {
+        uint64_t linear, gpa;
+        uint32_t access; // 0: empty
+    } recent[2];
+    uint8_t recent_next;
 };
 void emulation_begin(struct emulation *m, struct vcpu *v, const struct insn *insn);
 // Commits RFLAGS or hands the fault to the guest, and sets e->length: 0 where the

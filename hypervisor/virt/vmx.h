@@ -94,6 +94,15 @@ static inline void vmx_postpone(struct vcpu *v, uint32_t work) {
     v->nested_seen = VMX_NOT_SEEN;
 }
 
+// A guest that single-steps itself is due a #DB after an instruction that was skipped:
+// the next entries look for it. RFLAGS is read at exits that are long anyway; a VMREAD at
+// every exit would cost all guests for the sake of a debugger's first step.
+enum { VMX_STEPPING_ENTRIES = 1000 };
+static inline void vmx_step(struct vcpu *v) {
+    vmx_of(v)->stepping = VMX_STEPPING_ENTRIES;
+    v->nested_seen = VMX_NOT_SEEN;
+}
+
 // vmx_switch.S
 void vmx_run(struct vcpu *v, struct exit_record *e,
     bool (*step)(struct vcpu *, struct exit_record *, struct fetch_state));

@@ -4,7 +4,6 @@
 #include "virt/x86.h"
 
 #define SHADOW (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)
-#define STEPPING_ENTRIES 1000
 
 static void primary_control(uint32_t bit, bool on) {
     uint32_t controls = vmx_read32(VMCS_PRIMARY_CONTROLS);
@@ -177,8 +176,7 @@ void vmx_reflect(struct vcpu *v, uint32_t info) {
         vmx_write(VMCS_GUEST_DR7, dr7 & ~DR7_GD);
         resume_past_breakpoint(causes, dr7);
         if (causes & DR6_BS) {
-            vmx_of(v)->stepping = STEPPING_ENTRIES;
-            v->nested_seen = VMX_NOT_SEEN;
+            vmx_step(v);
         }
     }
     vmx_write(VMCS_ENTRY_INSTRUCTION_LENGTH, vmx_read(VMCS_EXIT_INSTRUCTION_LENGTH)); // INT1's

@@ -152,7 +152,6 @@ static void fill_dr(struct exit_record *e, uint64_t reason, struct vcpu *v) {
 }
 
 static void fill_ept_violation(struct exit_record *e, uint64_t reason, struct vcpu *v) {
-    (void)v;
     uint64_t q = vmx_read(VMCS_EXIT_QUALIFICATION);
     uint64_t gpa = vmx_read(VMCS_GUEST_PHYSICAL_ADDRESS);
     e->kind = EXIT_NESTED_FAULT;
@@ -170,6 +169,9 @@ static void fill_ept_violation(struct exit_record *e, uint64_t reason, struct vc
     e->nested.access = (uint8_t)access;
     if (__builtin_expect((q & QUAL_EPT_NMI_UNBLOCKING) != 0, 0) && !was_vectoring()) {
         block_nmi();
+    }
+    if (__builtin_expect((vmx_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0, 0)) {
+        vmx_step(v);
     }
 }
 

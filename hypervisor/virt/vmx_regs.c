@@ -175,7 +175,12 @@ static bool pat_valid(uint64_t value) {
 
 int vmx_reg_set(struct vcpu *v, enum vreg reg, uint64_t value) {
     switch (reg) {
-        case REG_RFLAGS: set_rflags(value); return 0;
+        case REG_RFLAGS:
+            set_rflags(value);
+            if (value & RFLAGS_TF) {
+                vmx_step(v);
+            }
+            return 0;
         case REG_CR0: return set_cr0(v, value);
         case REG_CR2: write_cr2(value); return 0;
         case REG_CR3: return set_cr3(v, value);
