@@ -135,7 +135,8 @@ static void check_faults(void) {
     io = insl_up(SECOND - 6, 5);
     expect_fault("an element half in an absent page", io, SECOND - 2, 4, TRAP_PF, PF_WRITE, SECOND);
     bool kept = pages[0][PAGE_SIZE - 1] == 0xA1 || pages[0][PAGE_SIZE - 1] == 0xC3;
-    expect("that element's first half is not stored", !kept || pages[0][PAGE_SIZE - 2] != 0xD4, "%x", pages[0][PAGE_SIZE - 2]);
+    expect("that element's first half is not stored", !kept || pages[0][PAGE_SIZE - 2] != 0xD4, "%x",
+        pages[0][PAGE_SIZE - 2]);
     io = outsl_up(SECOND - 4, 2);
     expect_fault("REP OUTSL from an absent page", io, SECOND, 1, TRAP_PF, 0, SECOND);
     map_ram(PTE_PRESENT | PTE_USER);
@@ -216,7 +217,8 @@ __attribute__((noinline)) static void check_steps(void) {
         ".globl step_rep, step_rep_end\n"
         "step_rep: rep outsb\n"
         "step_rep_end: pushf\n andq %[not_tf], (%%rsp)\n popf\n"
-        : "+S" (from), "+c" (count) : "d" (PORT_ECHO), [tf] "i" (RFLAGS_TF), [not_tf] "i" (~RFLAGS_TF) : "memory", "cc");
+        : "+S" (from), "+c" (count) : "d" (PORT_ECHO), [tf] "i" (RFLAGS_TF), [not_tf] "i" (~RFLAGS_TF)
+        : "memory", "cc");
     expect("single steps through REP OUTSB", steps >= 5 && step_rip[0] == (uintptr_t)step_rep
         && step_rip[1] == (uintptr_t)step_rep && step_rip[2] == (uintptr_t)step_rep_end && count == 0,
         "%u steps at %llx %llx %llx, REP is at %llx", steps, (unsigned long long)step_rip[0],

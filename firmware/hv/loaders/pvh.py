@@ -28,7 +28,8 @@ def enter(target, info, files, sizes, cmdline, tsc_khz):
     target.write(
         layout.INFO,
         struct.pack(
-            "<4I4Q2I", START_MAGIC, VERSION, 0, count, at if count else 0, text, acpi.RSDP, layout.TABLES,
+            "<4I4Q2I", START_MAGIC, VERSION, 0, count, at if count else 0, text, acpi.RSDP,
+            layout.TABLES,
             len(rows), 0),
     )
     return entry.protected(target, info.entry, rbx=layout.INFO)
