@@ -3,6 +3,7 @@
 #include "modhv.h"
 #include "modhv_table.h"
 #include "py/runtime.h"
+#include "virt/decode.h"
 #include "virt/guest.h"
 
 // ---- Making ----
@@ -133,7 +134,15 @@ static mp_obj_t hv_guest_info(mp_obj_t id) {
     for (uint32_t i = 0; i < g->region_count; i++) {
         memory += g->regions[i].size;
     }
-    mp_obj_t d = mp_obj_new_dict(8);
+    uint64_t hits = 0, misses = 0;
+    for (uint32_t i = 0; i < g->vcpu_count; i++) {
+        struct insn_stats stats = vcpu_insn_stats(g->vcpus[i]);
+        hits += stats.hits;
+        misses += stats.misses;
+    }
+    mp_obj_t decoded[2] = { u64(hits), u64(misses) };
+    mp_obj_t d = mp_obj_new_dict(9);
+    store(d, MP_QSTR_decoded, mp_obj_new_tuple(2, decoded));
     store(d, MP_QSTR_name, hv_str(g->name));
     store(d, MP_QSTR_state, hv_str(guest_state_name(g->state)));
     store(d, MP_QSTR_reason, g->end_reason == END_NONE ? MP_OBJ_NEW_QSTR(MP_QSTR_none)

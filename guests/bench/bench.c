@@ -1,6 +1,7 @@
 // What an exit costs: `bench NAME COUNT`, TSC ticks of one round trip, each instruction
 // at 64 different addresses, the same code without the instruction subtracted. Where
 // the TSC counts instructions (QEMU -icount shift=0, Bochs), COUNT is instructions.
+// Before all others `bench start COUNT`: ticks from its first instruction to this line.
 #include "guest.h"
 #include "hypercall.h"
 
@@ -14,6 +15,8 @@ enum {
     UART_ROUNDS = 4, // 256 characters
     TESTDEV_ECHO = 0xE0,
     TESTDEV_MARK = 0x1234567,
+    PYTHON_ROUNDS = 4, // with `python=1`: somebody on the monitor answers
+    HYPERCALL_TO_PYTHON = 0x1000,
 };
 #define TESTDEV_MEMORY 0xFF000000ull
 
@@ -67,11 +70,15 @@ static void bench(const char *name, body with, body without, uint64_t a, uint64_
 
 int guest_main(void) {
     interrupts_off();
+    print("bench start %llu\n", (unsigned long long)rdtsc());
     if (under_vipervisor()) {
         bool amd = cpu_is_amd();
         body with = amd ? vmmcall_with : vmcall_with;
         body without = amd ? vmmcall_without : vmcall_without;
         bench("hypercall", with, without, HYPERCALL_NOP, 0, ROUNDS);
+        if (option_number("python", 0) != 0) {
+            bench("python", with, without, HYPERCALL_TO_PYTHON, 0, PYTHON_ROUNDS);
+        }
     } else {
         print("bench: no hypercall, not under Vipervisor\n");
     }

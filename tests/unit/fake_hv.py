@@ -228,6 +228,7 @@ def guest_info(i):
         "name": g.name, "state": g.state, "reason": g.reason, "status": g.status,
         "vcpus": tuple([(cpu, g.state, g.entries) for cpu in g.vcpus]),
         "memory": sum([s for _, s in g.ram]), "unclaimed_io": 0, "unclaimed_memory": 0,
+        "decoded": (0, 0),
     }
 
 

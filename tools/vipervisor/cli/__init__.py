@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from .. import terminal
 from ..errors import HostError, UsageError
-from . import attach, boot, check, common, run
+from . import attach, bench, boot, check, common, run
 
 USAGE_STATUS = 2
 FAILURE_STATUS = 1
@@ -42,6 +42,7 @@ def build_parser() -> Parser:
     commands._parser_class = Parser
     boot.add(commands)
     attach.add(commands)
+    bench.add(commands)
     return parser
 
 

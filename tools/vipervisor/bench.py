@@ -1,0 +1,140 @@
+"""What an exit costs, in instructions: `guests/bench` where the TSC counts instructions, the
+guest in slices on the only CPU, so that nothing else runs in between."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import partition
+from .errors import HostError
+from .machine import Machine
+from .paths import built
+
+BACKENDS = ("svm", "vmx")
+VMX_TIMES = 1.35  # what vmx may take of svm's gates and budgets
+FIRST_OUTPUT_LIMIT = 60_000_000  # instructions from power-on to a guest's first output, on svm
+MONITOR_LIMIT = 8 << 20  # bytes, Python's heap apart
+_LIMIT = {"svm": 120.0, "vmx": 240.0}  # seconds
+_GUEST = "bench"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One exit's yardsticks; all but the floors are meant for svm.
+
+    A floor is what the least monitor that does the same takes: a loop of assembly where there
+    is one, else a C `switch`. The peers' figures were counted in the same way on the same
+    emulator: KVM of Linux 6.1, Xen 4.17 with a PVH guest."""
+
+    exit: str
+    what: str
+    floor: dict[str, int]
+    gate: int | None
+    budget: int
+    kvm: int | None = None
+    xen: int | None = None
+
+    def budget_on(self, backend: str) -> int:
+        return self.budget if backend == "svm" else round(self.budget * VMX_TIMES)
+
+    def gate_on(self, backend: str) -> int | None:
+        if self.gate is None or backend == "svm":
+            return self.gate
+        return round(self.gate * VMX_TIMES)
+
+
+_PORT = {"svm": 62, "vmx": 73}
+_MEMORY = {"svm": 60, "vmx": 75}  # without decoding the instruction
+FIGURES = (
+    Figure("hypercall", "hypercall", {"svm": 39, "vmx": 46}, 130, 90, 8861, 6620),
+    Figure("cpuid", "CPUID", {"svm": 44, "vmx": 49}, 150, 110, 2960, 6501),
+    Figure("msr", "MSR read", {"svm": 65, "vmx": 73}, 160, 110, 2929, 6410),
+    Figure("pmtimer", "port read, PM timer", _PORT, 150, 110, 1530, 1114),
+    Figure("pic", "port read, 8259", _PORT, None, 110, 1530, 1114),
+    Figure("mmio-read", "device memory read", _MEMORY, None, 400, None, 15928),
+    Figure("mmio-write", "device memory write", _MEMORY, None, 400, 3465),
+    Figure("mmio-modify", "device memory add", _MEMORY, None, 400),
+    Figure("uart", "UART byte out", _PORT, 250, 150, 5060),
+    Figure("python", "hypercall to Python", {"svm": 1543, "vmx": 1543}, None, 6000),
+)
+
+# Runs on the monitor before the guest's first instruction.
+_SCRIPT = """\
+import _hv
+from hv import events
+def _answer(guest, vcpu, kind, detail):
+    _hv.answer(guest, vcpu, "done", 0)
+events.message = _answer
+bench_start = _hv.tsc()
+"""
+_ASK = """\
+import _hv
+m = _hv.memory()
+print(bench_start, m["monitor"] - m["heap"], *_hv.guest_info(%d)["decoded"])
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one back end took."""
+
+    backend: str
+    counts: dict[str, int]  # instructions by exit
+    first_output: int  # instructions from power-on; on Bochs a poor measure, its BIOS waits
+    monitor: int  # bytes, Python's heap apart
+    decoded: tuple[int, int]  # hits and misses of the cache of decoded instructions
+
+    def rows(self) -> list[dict[str, object]]:
+        """For --json."""
+        return [
+            {
+                "backend": self.backend,
+                "exit": figure.exit,
+                "instructions": self.counts[figure.exit],
+                "floor": figure.floor[self.backend],
+                "budget": figure.budget_on(self.backend),
+            }
+            for figure in FIGURES
+        ]
+
+
+def measure(backend: str) -> Result:
+    """Boot the bench guest and read what it counted."""
+    with tempfile.TemporaryDirectory(prefix="vipervisor-bench-") as folder:
+        script = Path(folder) / "bench.py"
+        script.write_text(_SCRIPT)
+        return _measure(backend, script)
+
+
+def _measure(backend: str, script: Path) -> Result:
+    loaded = partition.single_guest(
+        built("guests/bench.elf"),
+        memory="16M",
+        cmdline="python=1",
+        devices=["testdev"],
+        control=True,
+        name=_GUEST,
+    )
+    if loaded.description is None:
+        raise HostError("\n".join(str(finding) for finding in loaded.findings))
+    description = {**loaded.description, "run": {"single": True, "script": script.name}}
+    files = {**loaded.modules, script.name: script}
+    limit = _LIMIT[backend]
+    with Machine(description, files, backend=backend, icount=backend == "svm") as machine:
+        console = machine.console(_GUEST, limit)
+        end = machine.wait_end(_GUEST, limit)
+        if end.reason != "exit" or end.status != 0:
+            raise HostError(f"the bench guest did not end as it should: {end.describe()}")
+        # The console's last bytes come before the answer to this.
+        asked = machine.exec(_ASK % console.guest.id, limit)
+        start, monitor, hits, misses = (int(word) for word in asked.split())
+        text = console.text
+        machine.quit()
+    counts = {m[1]: int(m[2]) for m in re.finditer(r"^bench ([\w-]+) (\d+)$", text, re.MULTILINE)}
+    missing = {"start", *(f.exit for f in FIGURES)} - counts.keys()
+    if missing:
+        raise HostError(f"the bench guest said nothing about {', '.join(sorted(missing))}:\n{text}")
+    return Result(backend, counts, start + counts["start"], monitor, (hits, misses))
