@@ -70,6 +70,14 @@ def test_triple_fault_is_a_crash_that_says_why(run_guest: Run) -> None:
     assert "triple fault" in run.end.crash["why"]
 
 
+def test_what_device_memory_cannot_answer_is_a_crash_that_shows_the_bytes(run_guest: Run) -> None:
+    run = run_guest("mmio-forms", devices=["testdev"], cmdline="x87")
+    assert run.status == 126
+    assert run.end is not None and run.end.reason == "crash"
+    assert "ff000000" in run.end.crash["why"]
+    assert run.end.crash["bytes"].startswith("dd07")
+
+
 def test_reset_ends_the_guest_with_that_reason(run_guest: Run, tmp_path: Any) -> None:
     # mov $0xFE, %al; out %al, $0x64 in real mode
     image = tmp_path / "reset.bin"
