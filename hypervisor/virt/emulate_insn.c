@@ -329,8 +329,8 @@ int emulate_insn(struct emulation *m) {
         case OP_MOV_SEGMENT:
             return move(m);
         case OP_TOUCH: {
-            struct operand o;
-            return operand_of_insn(m, ACCESS_READ, &o);
+            struct operand o; // the byte that it names
+            return operand_at(m, (enum vseg)m->insn->segment, insn_offset(m->v, m->insn), 1, ACCESS_READ, &o);
         }
         case OP_ADD ... OP_BTC:
             return arithmetic(m);

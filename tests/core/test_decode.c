@@ -270,6 +270,63 @@ static void operand(const char *name, enum insn_mode mode, const char *hex, cons
         result, i.length, size, text, what);
 }
 
+static void operation(const char *name, enum insn_mode mode, const char *hex, enum insn_op op, uint8_t size,
+    uint8_t memory_at) {
+    uint8_t bytes[16] = {0};
+    size_t count = 0;
+    unsigned byte;
+    int used;
+    while (sscanf(hex, " %2x%n", &byte, &used) == 1) {
+        bytes[count++] = (uint8_t)byte;
+        hex += used;
+    }
+    struct insn i;
+    int result = insn_decode(mode, bytes, count, &i);
+    check(!result && i.op == op && i.size == size && i.memory_at == memory_at, name,
+        "result %d, operation %d, want %d, size %d, memory at %d", result, i.op, op, i.size, i.memory_at);
+}
+
+CASE(operations) {
+    enum insn_mode l = INSN_LONG_64;
+    operation("mov [rdi],eax", l, "89 07", OP_MOV, 4, 0);
+    operation("add [rdi],eax", l, "01 07", OP_ADD, 4, 0);
+    operation("add eax,[rdi]", l, "03 07", OP_ADD, 4, 1);
+    operation("cmp rax,[rdi]", l, "48 3B 07", OP_CMP, 8, 1);
+    operation("lock xadd [rdi],ax", l, "F0 66 0F C1 07", OP_XADD, 2, 0);
+    operation("xchg al,[rdi]", l, "86 07", OP_XCHG, 1, 0);
+    operation("cmpxchg16b", l, "48 0F C7 0F", OP_CMPXCHG_PAIR, 16, 0);
+    operation("bts [rdi],rax", l, "48 0F AB 07", OP_BTS, 8, 0);
+    operation("imul eax,[rdi],5", l, "6B 07 05", OP_IMUL, 4, 1);
+    operation("imul dword [rdi]", l, "F7 2F", OP_IMUL_WIDE, 4, 0);
+    operation("call [rdi]", l, "FF 17", OP_CALL, 8, 0);
+    operation("far call [rdi]", l, "FF 1F", OP_NONE, 6, 0);
+    operation("jmp [rdi]", l, "FF 27", OP_JMP, 8, 0);
+    operation("push [rdi]", l, "FF 37", OP_PUSH, 8, 0);
+    operation("push rax, whose stack is no operand", l, "50", OP_NONE, 8, 0);
+    operation("pop [rdi]", l, "8F 07", OP_POP, 8, 0);
+    operation("mov [rdi],ds", l, "8C 1F", OP_MOV_SEGMENT, 2, 0);
+    operation("mov ds,[rdi]", l, "8E 1F", OP_NONE, 2, 1);
+    operation("setz [rdi]", l, "0F 94 07", OP_SETCC, 1, 0);
+    operation("cmovg eax,[rdi]", l, "0F 4F 07", OP_CMOVCC, 4, 1);
+    operation("movsd", l, "A5", OP_MOVS, 4, 0);
+    operation("movsd xmm0,[rdi]", l, "F2 0F 10 07", OP_VECTOR, 8, 1);
+    operation("movaps [rdi],xmm9", l, "44 0F 29 0F", OP_VECTOR, 16, 0);
+    operation("movhps xmm0,[rdi]", l, "0F 16 07", OP_VECTOR_HIGH, 8, 1);
+    operation("movq mm0,[rdi]", l, "0F 6F 07", OP_NONE, 8, 1);
+    operation("vmovups xmm0,[rdi]", l, "C5 F8 10 07", OP_NONE, 16, 1);
+    operation("cmpsd xmm0,[rdi],1", l, "F2 0F C2 07 01", OP_NONE, 8, 1);
+    operation("rep stosw, 16-bit addresses", INSN_LEGACY_16, "F3 AB", OP_STOS, 2, 0);
+    operation("fld qword [rdi]", l, "DD 07", OP_NONE, 8, 0);
+    operation("clflush [rdi]", l, "0F AE 3F", OP_TOUCH, 64, 0);
+
+    struct insn insn;
+    static const uint8_t scas[] = {0xF2, 0xAE}, movs[] = {0xF3, 0x64, 0xA4};
+    insn_decode(l, scas, sizeof(scas), &insn);
+    check(insn.op == OP_SCAS && insn.rep && insn.repne, "repne scasb", "-");
+    insn_decode(l, movs, sizeof(movs), &insn);
+    check(insn.op == OP_MOVS && insn.rep && !insn.repne && insn.segment == SEG_FS, "rep movsb from fs", "-");
+}
+
 CASE(operands) {
     enum insn_mode l = INSN_LONG_64;
     operand("mov [rdi],eax", l, "89 07", "store m4 r0.4 write a8 ds [7+255*0+0]");

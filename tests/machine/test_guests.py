@@ -25,14 +25,30 @@ SELF_CHECKING = [
 Run = Callable[..., Any]
 
 
-@pytest.mark.parametrize("guest", SELF_CHECKING)
-def test_self_checking_guest_passes(run_guest: Run, guest: str) -> None:
-    run = run_guest(guest)
+def check(run: Any) -> None:
+    """Everything the guest checked was right, and nothing was left out."""
     summary = re.search(r"^(\d+) passed, (\d+) failed, (\d+) skipped", run.output, re.MULTILINE)
     assert summary is not None, run.output
     failures = [line for line in run.output.splitlines() if line.startswith("FAIL")]
     assert (run.status, failures) == (0, [])
     assert int(summary[1]) > 0 and int(summary[2]) == 0
+
+
+@pytest.mark.parametrize("guest", SELF_CHECKING)
+def test_self_checking_guest_passes(run_guest: Run, guest: str) -> None:
+    check(run_guest(guest))
+
+
+def test_instructions_on_device_memory(run_guest: Run) -> None:
+    check(run_guest("mmio-forms", devices=["testdev"], timeout=120))
+
+
+def test_locked_instructions_on_misaligned_device_memory(run_guest: Run) -> None:
+    check(run_guest("mmio-forms", devices=["testdev"], cmdline="locks", timeout=60))
+
+
+def test_string_io(run_guest: Run) -> None:
+    check(run_guest("string-io", devices=["testdev"]))
 
 
 @pytest.mark.parametrize("guest", ["hello", "hello32"])
@@ -52,6 +68,14 @@ def test_triple_fault_is_a_crash_that_says_why(run_guest: Run) -> None:
     assert run.status == 126
     assert run.end is not None and run.end.reason == "crash"
     assert "triple fault" in run.end.crash["why"]
+
+
+def test_what_device_memory_cannot_answer_is_a_crash_that_shows_the_bytes(run_guest: Run) -> None:
+    run = run_guest("mmio-forms", devices=["testdev"], cmdline="x87")
+    assert run.status == 126
+    assert run.end is not None and run.end.reason == "crash"
+    assert "ff000000" in run.end.crash["why"]
+    assert run.end.crash["bytes"].startswith("dd07")
 
 
 def test_reset_ends_the_guest_with_that_reason(run_guest: Run, tmp_path: Any) -> None:
