@@ -163,7 +163,7 @@ class Qemu(Emulator):
             device = ["-device", "qemu-xhci", "-device", "usb-storage,drive=image,bootindex=0"]
         elif setup.medium == "disk":
             drive = drive.replace("readonly=on", "snapshot=on")  # an IDE disk cannot be read-only
-            device = ["-device", "ide-hd,drive=image,bootindex=0"]
+            device = ["-device", "ide-hd,bus=ide.0,drive=image,bootindex=0"]
         else:
             device = ["-device", "ide-cd,drive=image,bootindex=0"]
         return [*words, "-drive", drive, *device]

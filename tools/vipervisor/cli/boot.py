@@ -25,8 +25,8 @@ def add(commands: Any) -> None:
         "boot",
         help="boot a partition and be at its prompt",
         description="Boot a partition, or an image that `hv build` made. The terminal is "
-        "the prompt: exit() powers off, Ctrl-] closes. Without a terminal it shows that guests and prompt are up, and "
-        "powers off.",
+        "the prompt: exit() powers off, Ctrl-] closes. Without a terminal it shows that guests "
+        "and prompt are up, and powers off.",
     )
     parser.add_argument("file", type=Path, metavar="FILE")
     common.add_machine_options(parser)
