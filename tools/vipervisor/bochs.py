@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import socket
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from . import paths
 from .emulator import Emulator, Setup
 from .errors import EmulatorError, HostError
-from .image import HEADS, SECTORS_PER_TRACK, elf32_plan, write_disk
+from .image import CYLINDER, HEADS, SECTORS_PER_TRACK, elf32_plan, write_disk
 
 MODELS = {"vmx": "corei7_skylake_x", "svm": "ryzen"}
 _FAST_IPS = 20_000_000  # with a Linux kernel: timer ticks must not eat the CPU
@@ -36,9 +37,14 @@ info: action=report
 clock: sync=none, time0=946684800
 speaker: enabled=0
 sound: driver=dummy
-ata0-master: type=disk, mode=flat, path=disk.img, cylinders={cylinders}, heads={heads}, spt={spt}
-boot: disk
+{drive}
 """
+_DISK = """\
+ata0-master: type=disk, mode={mode}, path="{path}", cylinders={cylinders}, heads={heads}, spt={spt}
+boot: disk"""
+_CD = """\
+ata0-master: type=cdrom, path="{path}", status=inserted
+boot: cdrom"""
 
 _ROM_FOLDERS = ("/usr/share/bochs", "/usr/share/vgabios", "/usr/local/share/bochs")
 _NOISE = re.compile(r"ALSA|snd_|libva|^=+$|^\d+[ide]\[|^Bochs is exiting")
@@ -68,11 +74,44 @@ class Bochs(Emulator):
         self.vga = find_rom(("vgabios.bin", "VGABIOS-lgpl-latest"))
 
     def ips(self) -> int:
+        if self.setup.image is not None:
+            return _FAST_IPS if self.setup.image.stat().st_size >= _BIG_IMAGE else _SLOW_IPS
         big = any(module.path.stat().st_size >= _BIG_IMAGE for module in self.setup.modules)
         return _FAST_IPS if big else _SLOW_IPS
 
     def start(self) -> None:
-        cylinders = write_disk(
+        drive = self._drive()
+        with _listen() as com1, _listen() as com2:
+            self._write_config(com1.getsockname()[1], com2.getsockname()[1], drive)
+            self.spawn(self._words())
+            self.prompt = self._accept(com1, "COM1")
+            self.channel = self._accept(com2, "COM2")
+
+    def _words(self) -> list[str | Path]:
+        return [self.program, "-q", "-f", "bochsrc", "-rc", "commands"]
+
+    def describe(self) -> str:
+        self._write_config(0, 0, self._drive())
+        config = (self.folder / "bochsrc").read_text()
+        return shlex.join(str(word) for word in self._words()) + "\nbochsrc:\n" + config.rstrip()
+
+    def _drive(self) -> str:
+        """What Bochs boots from: a built image, or a disk made of the modules."""
+        image = self.setup.image
+        if image is None:
+            cylinders = self._make_disk()
+            return _DISK.format(mode="flat", path="disk.img", cylinders=cylinders, heads=HEADS,
+                                spt=SECTORS_PER_TRACK)
+        if '"' in str(image):
+            raise HostError(f"Bochs cannot open {image}: its path holds a quotation mark")
+        if self.setup.medium == "disk":
+            size = image.stat().st_size
+            return _DISK.format(mode='volatile, journal="changes"', path=image.absolute(),
+                                cylinders=size // CYLINDER, heads=HEADS, spt=SECTORS_PER_TRACK)
+        return _CD.format(path=image.absolute())
+
+    def _make_disk(self) -> int:
+        return write_disk(
             self.folder / "disk.img",
             bootsector=paths.built("bootsector.bin").read_bytes(),
             monitor=paths.built("vipervisor.bin").read_bytes(),
@@ -80,13 +119,7 @@ class Bochs(Emulator):
             modules=self.setup.modules,
             cmdline=self.setup.cmdline,
         )
-        with _listen() as com1, _listen() as com2:
-            self._write_config(com1.getsockname()[1], com2.getsockname()[1], cylinders)
-            self.spawn([self.program, "-q", "-f", "bochsrc", "-rc", "commands"])
-            self.prompt = self._accept(com1, "COM1")
-            self.channel = self._accept(com2, "COM2")
-
-    def _write_config(self, com1: int, com2: int, cylinders: int) -> None:
+    def _write_config(self, com1: int, com2: int, drive: str) -> None:
         config = _CONFIG.format(
             bios=self.bios,
             vga=self.vga,
@@ -96,9 +129,7 @@ class Bochs(Emulator):
             ips=self.ips(),
             com1=com1,
             com2=com2,
-            cylinders=cylinders,
-            heads=HEADS,
-            spt=SECTORS_PER_TRACK,
+            drive=drive,
         )
         (self.folder / "bochsrc").write_text(config)
         # The debugger build stops before the first instruction: continue, and leave

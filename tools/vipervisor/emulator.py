@@ -32,6 +32,9 @@ class Setup:
     model: str | None = None  # CPU model; None is the back end's usual one
     icount: bool = False
     extra: Sequence[str] = field(default_factory=tuple)  # for QEMU's command line
+    image: Path | None = None  # a built ISO or raw disk to boot instead of the modules
+    medium: str = "cd"  # how an ISO is there: a CD or a USB stick
+    firmware: str = "bios"  # what boots an image: bios or uefi
 
     @property
     def megabytes(self) -> int:
@@ -57,6 +60,10 @@ class Emulator:
 
     def resume(self) -> None:
         """Let it run."""
+
+    def describe(self) -> str:
+        """What `start` would run, for a person to run by hand."""
+        raise NotImplementedError
 
     def why_ended(self) -> str:
         """One sentence, after the process has ended."""

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import HostError
 
@@ -19,7 +20,7 @@ _ENTRY = struct.Struct("<56sQQ200s")
 MAGIC = b"VIPERDSK"
 NAME_SIZE, ARGS_SIZE, CMDLINE_SIZE = 56, 200, 496
 HEADS, SECTORS_PER_TRACK = 16, 63
-_CYLINDER = HEADS * SECTORS_PER_TRACK * SECTOR
+CYLINDER = HEADS * SECTORS_PER_TRACK * SECTOR
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,26 @@ def write_disk(
             with module.path.open("rb") as source:
                 shutil.copyfileobj(source, disk, 1 << 20)
             sector += _sectors(size)
-        cylinders = -(-sector * SECTOR // _CYLINDER) or 1
-        disk.truncate(cylinders * _CYLINDER)
+        cylinders = -(-sector * SECTOR // CYLINDER) or 1
+        disk.truncate(cylinders * CYLINDER)
     return cylinders
 
 
 def _sectors(size: int) -> int:
     return -(-size // SECTOR)
+
+
+def read_module(disk: BinaryIO, name: str) -> bytes:
+    """A module of a raw disk image by its name; b"" when it is not there."""
+    boot = disk.read(SECTOR)
+    directory = _BOOT_FIELDS.unpack_from(boot, BOOT_FIELDS)[1]
+    disk.seek(directory * SECTOR)
+    magic, _, count, _ = _DIRECTORY.unpack(disk.read(SECTOR))
+    if magic != MAGIC:
+        return b""
+    for _ in range(min(count, 1024)):
+        found, sector, size, _ = _ENTRY.unpack_from(disk.read(SECTOR))
+        if found.rstrip(b"\0") == name.encode():
+            disk.seek(sector * SECTOR)
+            return disk.read(size)
+    return b""

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from . import accel as accelerators
+from . import iso, paths
 from .bochs import Bochs
 from .channel import End, GuestInfo, Hello
 from .emulator import Emulator, Setup
@@ -27,6 +28,8 @@ from .transcript import Transcript
 from .waiting import Bell
 
 MIB = 1 << 20
+MEDIA = ("cd", "usb", "disk")
+FIRMWARES = ("bios", "uefi")
 MONITOR_MEMORY = 64 * MIB  # what a machine needs beside its guests' memory
 # Seconds from power-on to the monitor's first word, ten times what a busy host needs.
 BOOT_LIMIT = {"tcg": 90.0, "kvm": 60.0, "bochs": 180.0}
@@ -71,6 +74,9 @@ class Machine:
         boot_timeout: float | None = None,
         logs: Path | None = None,
         qemu_args: Sequence[str] = (),
+        image: Path | str | None = None,
+        medium: str | None = None,
+        firmware: str = "bios",
     ) -> None:
         self.partition = dict(partition)
         self.backend, self.accel = accelerators.choose(backend, accel)
@@ -92,7 +98,12 @@ class Machine:
             model=model,
             icount=icount,
             extra=tuple(qemu_args),
+            image=None if image is None else Path(image),
+            medium=medium or "cd",
+            firmware=firmware,
         )
+        self._made_image = image is None and (medium is not None or firmware != "bios")
+        self._check_medium()
         self._logs = logs
         self._open_logs: list[BinaryIO] = []
         self._scratch: Scratch | None = None
@@ -106,6 +117,18 @@ class Machine:
         self._closing = False
         self.bell = Bell()
         self.ended: str | None = None  # why the machine ended, once it has
+
+    def _check_medium(self) -> None:
+        setup = self._setup
+        if setup.medium not in MEDIA:
+            raise UsageError(f"there is no medium {setup.medium} (there are: {', '.join(MEDIA)})")
+        if setup.firmware not in FIRMWARES:
+            known = ", ".join(FIRMWARES)
+            raise UsageError(f"there is no firmware {setup.firmware} (there are: {known})")
+        if self.accel == "bochs" and (setup.firmware == "uefi" or setup.medium == "usb"):
+            raise UsageError("Bochs boots by BIOS from a CD or a disk: use QEMU for UEFI and USB")
+        if setup.image is not None:
+            readable(setup.image, "image")
 
     # --- life ---
 
@@ -138,15 +161,33 @@ class Machine:
         self._scratch = Scratch()
         self._folder = self._scratch.path
         try:
-            self._setup.modules = self._modules(self._folder)
-            kind = Bochs if self.accel == "bochs" else Qemu
-            self._emulator = kind(self._setup, self._folder)
+            self._emulator = self._prepare(self._folder)
             self._emulator.start()
             self._connect(self._emulator)
             self._emulator.resume()
         except BaseException:
             self.close()
             raise
+
+    def _prepare(self, folder: Path) -> Emulator:
+        if self._setup.image is None:
+            self._setup.modules = self._modules(folder)
+        if self._made_image:
+            image = folder / "image.iso"
+            kernel = paths.built("vipervisor.elf")
+            modules = [Module(m.name, folder / m.path) for m in self._setup.modules]
+            iso.write_iso(image, monitor=kernel, modules=modules, cmdline=self._setup.cmdline)
+            self._setup.image = image
+        kind = Bochs if self.accel == "bochs" else Qemu
+        return kind(self._setup, folder)
+
+    def describe_command(self) -> str:
+        """What `power_on` would run, as text; nothing is started."""
+        scratch = Scratch()
+        try:
+            return self._prepare(scratch.path).describe()
+        finally:
+            scratch.remove()
 
     def _modules(self, folder: Path) -> list[Module]:
         """Every module as a plain name in the machine's folder: QEMU cuts a path at its

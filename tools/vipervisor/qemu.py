@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import shlex
 import socket
 import threading
 from collections.abc import Coroutine
@@ -15,7 +17,7 @@ from qemu.qmp import Message, QMPClient, QMPError
 
 from . import paths
 from .emulator import Emulator, Setup
-from .errors import EmulatorError
+from .errors import EmulatorError, HostError
 from .image import qemu_modules
 
 T = TypeVar("T")
@@ -24,6 +26,29 @@ _DRAIN = 5.0  # seconds for its last events to be read
 
 # Its errors are reported here in words of our own.
 logging.getLogger("qemu").addHandler(logging.NullHandler())
+
+
+# OVMF of the distributions; VIPERVISOR_OVMF names another.
+_UEFI = (
+    "/usr/share/ovmf/OVMF.fd",
+    "/usr/share/OVMF/OVMF.fd",
+    "/usr/share/qemu/OVMF.fd",
+    "/usr/share/edk2/ovmf/OVMF.fd",
+)
+
+
+def find_uefi() -> Path:
+    """The UEFI firmware for QEMU."""
+    chosen = os.environ.get("VIPERVISOR_OVMF")
+    for name in (chosen,) if chosen else _UEFI:
+        if Path(name).is_file():
+            return Path(name)
+    if chosen:
+        raise HostError(f"VIPERVISOR_OVMF says {chosen}, which is no file")
+    raise HostError(
+        "there is no UEFI firmware for QEMU here: sudo apt-get install ovmf, or set "
+        "VIPERVISOR_OVMF to an OVMF.fd"
+    )
 
 
 class Qmp:
@@ -119,15 +144,36 @@ class Qemu(Emulator):
         for line in ("com1", "com2", "qmp"):
             words += ["-chardev", f"socket,id={line},fd={lines[line]}"]
         words += ["-serial", "chardev:com1", "-serial", "chardev:com2"]
-        words += ["-mon", "chardev=qmp,mode=control", "-kernel", str(kernel)]
-        if setup.cmdline:
-            words += ["-append", setup.cmdline]
-        if setup.modules:
-            words += ["-initrd", qemu_modules(setup.modules)]
-        return words + list(setup.extra)
+        words += ["-mon", "chardev=qmp,mode=control"]
+        return words + self._boot_words(kernel) + list(setup.extra)
+
+    def _boot_words(self, kernel: Path) -> list[str]:
+        setup = self.setup
+        if setup.image is None:
+            words = ["-kernel", str(kernel)]
+            if setup.cmdline:
+                words += ["-append", setup.cmdline]
+            if setup.modules:
+                words += ["-initrd", qemu_modules(setup.modules)]
+            return words
+        words = ["-bios", str(find_uefi())] if setup.firmware == "uefi" else []
+        file = str(setup.image.absolute()).replace(",", ",,")
+        drive = f"if=none,id=image,format=raw,readonly=on,file={file}"
+        if setup.medium == "usb":
+            device = ["-device", "qemu-xhci", "-device", "usb-storage,drive=image,bootindex=0"]
+        elif setup.medium == "disk":
+            drive = drive.replace("readonly=on", "snapshot=on")  # an IDE disk cannot be read-only
+            device = ["-device", "ide-hd,bus=ide.0,drive=image,bootindex=0"]
+        else:
+            device = ["-device", "ide-cd,drive=image,bootindex=0"]
+        return [*words, "-drive", drive, *device]
+
+    def describe(self) -> str:
+        kernel = paths.built("vipervisor.elf") if self.setup.image is None else Path()
+        return shlex.join(self.command(kernel, {"com1": 3, "com2": 4, "qmp": 5}))
 
     def start(self) -> None:
-        kernel = paths.built("vipervisor.elf")
+        kernel = paths.built("vipervisor.elf") if self.setup.image is None else Path()
         pairs = {name: socket.socketpair() for name in ("com1", "com2", "qmp")}
         ours = {name: pair[0] for name, pair in pairs.items()}
         theirs = [pair[1] for pair in pairs.values()]

@@ -20,6 +20,10 @@ def stdin_is_terminal() -> bool:
     return os.isatty(0)
 
 
+def stderr_is_terminal() -> bool:
+    return os.isatty(2)
+
+
 @contextlib.contextmanager
 def raw(keep_signals: bool = False) -> Iterator[None]:
     """Every key goes to the machine; Ctrl-C too, unless signals are kept."""

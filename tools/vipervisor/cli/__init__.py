@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from .. import terminal
 from ..errors import HostError, UsageError
-from . import attach, bench, boot, check, common, run
+from . import attach, bench, boot, build, check, common, run
 
 USAGE_STATUS = 2
 FAILURE_STATUS = 1
@@ -41,6 +41,7 @@ def build_parser() -> Parser:
     run.add(commands)
     commands._parser_class = Parser
     boot.add(commands)
+    build.add(commands)
     attach.add(commands)
     bench.add(commands)
     return parser

@@ -7,10 +7,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from .. import build as builder
 from .. import terminal
-from ..errors import EmulatorError, HostError
+from ..errors import EmulatorError, HostError, UsageError
 from ..hub import Hub, Outlet
-from ..machine import Machine
+from ..machine import FIRMWARES, MEDIA, Machine
 from ..registry import Claim
 from . import common
 from .run import describe
@@ -23,24 +24,29 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "boot",
         help="boot a partition and be at its prompt",
-        description="Boot a partition. The terminal is the prompt: exit() powers off, "
-        "Ctrl-] closes. Without a terminal it shows that guests and prompt are up, and "
-        "powers off.",
+        description="Boot a partition, or an image that `hv build` made. The terminal is "
+        "the prompt: exit() powers off, Ctrl-] closes. Without a terminal it shows that guests "
+        "and prompt are up, and powers off.",
     )
     parser.add_argument("file", type=Path, metavar="FILE")
     common.add_machine_options(parser)
     parser.add_argument("--timeout", type=common.seconds, default=None, metavar="S")
+    parser.add_argument("--medium", choices=MEDIA, help="boot by GRUB from an image on this")
+    parser.add_argument(
+        "--firmware", choices=FIRMWARES, default="bios", help="what boots the image (QEMU)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the emulator's command line")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep every line's log there")
     parser.set_defaults(function=main)
 
 
 def main(options: argparse.Namespace) -> int:
-    partition, files = common.load_partition(options.file)
-    claim = Claim(options.machine, str(partition.get("name") or options.file.stem))
+    machine, name = make_machine(options)
+    if options.dry_run:
+        print(machine.describe_command())
+        return 0
+    claim = Claim(options.machine, name)
     hub: Hub | None = None
-    machine = Machine(
-        partition, files, backend=options.backend, accel=options.accel, logs=options.logs
-    )
     try:
         machine.power_on()
         hub = Hub(machine.link, machine.prompt, claim.folder)
@@ -58,6 +64,25 @@ def main(options: argparse.Namespace) -> int:
             hub.close()
         machine.close()
         claim.release()
+
+
+def make_machine(options: argparse.Namespace) -> tuple[Machine, str]:
+    """The machine of a partition file or of an image that `hv build` made, and its name."""
+    settings: dict[str, Any] = {"accel": options.accel, "logs": options.logs}
+    settings["backend"] = options.backend
+    if builder.is_image(options.file):
+        opened = builder.open_image(options.file)
+        partition, files = opened.description, opened.files
+        settings["image"] = opened.image
+        settings["medium"] = options.medium or opened.medium
+        if opened.medium == "disk" and options.medium not in (None, "disk"):
+            raise UsageError(f"{options.file} is a raw disk: it boots with --medium disk only")
+    else:
+        partition, files = common.load_partition(options.file)
+        settings["medium"] = options.medium
+    settings["firmware"] = options.firmware
+    name = str(partition.get("name") or options.file.stem)
+    return Machine(partition, files, **settings), name
 
 
 def interact(machine: Machine, hub: Hub) -> int:

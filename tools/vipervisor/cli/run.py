@@ -54,6 +54,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--timeout", type=common.seconds, metavar="S", help="status 124 after it")
     parser.add_argument("--reboot", action="store_true", help="let the guest reset itself")
     parser.add_argument("--script", type=Path, metavar="FILE.py", help="run on the monitor first")
+    parser.add_argument("--dry-run", action="store_true", help="print the emulator's command line")
     parser.add_argument("--stats", action="store_true", help="exit counts on stderr at the end")
     parser.set_defaults(function=main)
 
@@ -239,6 +240,9 @@ def main(options: argparse.Namespace) -> int:
     description, files = plan(options, accel)
     guest = str(description["guests"][0]["name"])
     machine = Machine(description, files, backend=backend, accel=accel)
+    if options.dry_run:
+        print(machine.describe_command())
+        return 0
     claim = Claim(options.machine, guest)
     hub: Hub | None = None
     session = Session(options, machine, guest)

@@ -1,0 +1,45 @@
+"""`hv build`: an image to keep, to write on a stick, or to hand on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from .. import build as builder
+from .. import terminal
+from . import common
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "build",
+        help="make a bootable image of a partition",
+        description="Make an image of a checked partition: x.iso boots by BIOS and UEFI from a "
+        "CD or a USB stick, x.img is Bochs' raw disk, a folder gets the files for QEMU and a "
+        "script. The same input makes the same bytes.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="IMAGE")
+    parser.add_argument("--cmdline", default="", help="the monitor's own command line")
+    parser.add_argument("--json", action="store_true", help="the parts and sizes as JSON")
+    parser.set_defaults(function=main)
+
+
+def main(options: argparse.Namespace) -> int:
+    builder.kind_of(options.output)
+    description, files = common.load_partition(options.file)
+    if terminal.stderr_is_terminal():
+        terminal.say(f"hv build: making {options.output}")
+    built = builder.build(options.output, description, files, options.cmdline)
+    if options.json:
+        parts = [{"name": part.name, "bytes": part.size} for part in built.parts]
+        value = {"image": str(built.path), "kind": built.kind, "bytes": built.size, "parts": parts}
+        print(json.dumps(value, indent=1))
+        return 0
+    width = max(len(part.name) for part in built.parts)
+    for part in built.parts:
+        print(f"  {part.name:<{width}} {part.size:>12,}")
+    print(f"  {'total':<{width}} {built.size:>12,}  {built.path}")
+    return 0
