@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from setup import aptlists, linux, packages, pyenv, sources
-from setup.__main__ import STAGES
+from setup.__main__ import STAGES, check_folders
 from setup.plan import SOURCES, Source
 from setup.ui import Screen, SetupError
 
@@ -205,3 +205,15 @@ def test_the_makefile_counts_setups_stages() -> None:
     text = (ROOT / "Makefile").read_text()
     for total, first in ((7, "Monitor"), (8, "Monitor")):
         assert f"[{STAGES + 1}/{total}] {first}" in text
+
+
+@pytest.mark.parametrize("name", [".venv", ".cache"])
+def test_a_linked_folder_of_another_tree_is_refused(tmp_path: Path, name: str) -> None:
+    other, root = tmp_path / "other", tmp_path / "tree"
+    other.mkdir()
+    root.mkdir()
+    check_folders(root)
+    (root / name).symlink_to(other)
+    with pytest.raises(SetupError, match=f"{name} is a symbolic link to {other}.*rm "):
+        check_folders(root)
+    assert list(other.iterdir()) == []

@@ -41,6 +41,7 @@ def main() -> int:
     screen = Screen(cache / "log", options.of, options.quiet)
     try:
         check_machine()
+        check_folders(ROOT)
         sources.check_overrides(overrides)
         cache.mkdir(exist_ok=True)
         with (cache / "lock").open("w") as lock:
@@ -67,6 +68,17 @@ def check_machine() -> None:
         raise SetupError(f"this is a {platform.machine()} machine; building needs x86_64")
     if any(c.isspace() for c in str(ROOT)):
         raise SetupError(f"make cannot work in a folder with spaces in its path: {ROOT}")
+
+
+def check_folders(root: Path) -> None:
+    """Set-up empties and fills these folders: another tree's must not be reached by a link."""
+    for name in (".venv", ".cache"):
+        folder = root / name
+        if folder.is_symlink():
+            raise SetupError(
+                f"{folder} is a symbolic link to {os.readlink(folder)}, which set-up would "
+                f"change; remove the link and try again: rm {folder}"
+            )
 
 
 def set_up(screen: Screen, cache: Path, overrides: dict[str, Path]) -> None:
