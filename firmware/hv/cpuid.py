@@ -13,7 +13,7 @@ ENTRY = "<12I"
 ANY_SUBLEAF = 1
 OSXSAVE = 2  # ECX bit 27 mirrors CR4.OSXSAVE
 XSAVE_SIZE = 4  # EBX follows XCR0
-APIC_ID = 8  # EBX 31-24 (leaf 1), EDX (leaf 0xB)
+APIC_ID = 8  # EBX 31-24 and EDX 9 (leaf 1), EDX (leaf 0xB)
 
 VENDOR = b"ViperVisorHV"
 ABI = 1
@@ -67,7 +67,10 @@ ECX_XSAVE = 1 << 26
 ECX_HYPERVISOR = 1 << 31
 EBX_TSC_ADJUST = 1 << 1
 EBX_CLFLUSH_SIZE = 0xFF00
-EBX_ONE_CPU = 1 << 16
+ECX_X2APIC, ECX_TSC_DEADLINE = 1 << 21, 1 << 24
+EDX_APIC, EDX_HTT = 1 << 9, 1 << 28
+EAX_ARAT = 1 << 2  # leaf 6: the APIC timer never stops
+ECX_CMP_LEGACY = 1 << 1  # leaf 0x80000001: leaf 0x80000008 counts the cores
 EDX_INVARIANT_TSC = 1 << 8
 EDX_RDTSCP = 1 << 27
 ECX_RDPID = 1 << 22
@@ -128,20 +131,20 @@ def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):
     table.add(
         1,
         eax,
-        ebx & EBX_CLFLUSH_SIZE | EBX_ONE_CPU,
-        ecx & _bits(LEAF_1_ECX) | ECX_HYPERVISOR,
-        edx & _bits(LEAF_1_EDX),
+        ebx & EBX_CLFLUSH_SIZE | vcpus << 16,
+        ecx & _bits(LEAF_1_ECX) | ECX_HYPERVISOR | ECX_X2APIC | ECX_TSC_DEADLINE,
+        edx & _bits(LEAF_1_EDX) | EDX_APIC | (EDX_HTT if vcpus > 1 else 0),
         flags=APIC_ID | OSXSAVE,
     )
     if intel:
         table.add(2, *physical(2))
-    _caches(table, physical, intel)
+    _caches(table, physical, intel, vcpus)
     table.add(5)
-    table.add(6)
+    table.add(6, EAX_ARAT)
     rdtscp = bool(cpuid(0x8000_0001, 0)[3] & EDX_RDTSCP & ~hide_ext)
     _leaf_7(table, physical, hide_7, rdtscp)
     table.add(0xA)
-    _topology(table)
+    _topology(table, vcpus)
     _xsave(table, physical, xsave, hide_d1)
     table.add(0x14)
     _frequency(table, tsc_hz)
@@ -150,7 +153,7 @@ def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):
         features = KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE
         table.add(KVM, KVM + 1, *_words(KVM_SIGNATURE))
         table.add(KVM + 1, features)
-    _extended(table, cpuid, hide_ext, intel)
+    _extended(table, cpuid, hide_ext, intel, vcpus)
     return table
 
 
@@ -159,7 +162,7 @@ def build(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):
     return answers(cpuid, caps, tsc_hz, guest_id, vcpus, paravirt).packed()
 
 
-def _caches(table, physical, intel):
+def _caches(table, physical, intel, vcpus):
     if not intel:
         table.add(4)
         return
@@ -167,7 +170,9 @@ def _caches(table, physical, intel):
         eax, ebx, ecx, edx = physical(4, subleaf)
         if not eax & 0x1F:  # type 0: no more caches
             break
-        table.add(4, eax & CACHE_TYPE_BITS, ebx, ecx, edx, subleaf=subleaf)
+        # Each core has its own caches, the largest too.
+        cores = (1 << _id_bits(vcpus)) - 1 << 26
+        table.add(4, eax & CACHE_TYPE_BITS | cores, ebx, ecx, edx, subleaf=subleaf)
 
 
 def _leaf_7(table, physical, hide, rdtscp):
@@ -188,10 +193,19 @@ def _leaf_7(table, physical, hide, rdtscp):
         table.add(7, physical(7, 1)[0] & _bits(LEAF_7_1_EAX), subleaf=1)
 
 
-def _topology(table):
-    # One package of one core with one thread.
+def _id_bits(vcpus):
+    """How many bits of an APIC id number the cores of the package."""
+    bits = 0
+    while 1 << bits < vcpus:
+        bits += 1
+    return bits
+
+
+def _topology(table, vcpus):
+    # One package of as many cores as vCPUs, with one thread each.
     table.add(0xB, 0, 1, LEVEL_SMT << 8, 0, subleaf=0, flags=APIC_ID)
-    table.add(0xB, 0, 1, LEVEL_CORE << 8 | 1, 0, subleaf=1, flags=APIC_ID)
+    table.add(
+        0xB, _id_bits(vcpus), vcpus, LEVEL_CORE << 8 | 1, 0, subleaf=1, flags=APIC_ID)
 
 
 def _xsave(table, physical, xsave, hide):
@@ -223,14 +237,17 @@ def _hypervisor(table, guest_id, vcpus):
     table.add(HYPERVISOR + 1, ABI, guest_id, vcpus)
 
 
-def _extended(table, cpuid, hide, intel):
+def _extended(table, cpuid, hide, intel, vcpus):
     highest, b, c, d = cpuid(0x8000_0000, 0)
     # The invariant-TSC leaf and the address sizes are always there.
     table.add(0x8000_0000, MAX_EXTENDED, b, c, d)
     eax, _, ecx, edx = cpuid(0x8000_0001, 0)
-    table.add(
-        0x8000_0001, eax, 0, ecx & _bits(LEAF_80000001_ECX), edx & _bits(LEAF_80000001_EDX) & ~hide
-    )
+    cores = 0
+    ecx &= _bits(LEAF_80000001_ECX)
+    if vcpus > 1 and not intel:
+        ecx |= ECX_CMP_LEGACY
+        cores = _id_bits(vcpus) << 12 | vcpus - 1  # leaf 8: ApicIdSize and NC
+    table.add(0x8000_0001, eax, 0, ecx, edx & _bits(LEAF_80000001_EDX) & ~hide)
     for leaf in range(0x8000_0002, 0x8000_0007):
         if leaf <= highest:
             table.add(leaf, *cpuid(leaf, 0))
@@ -239,7 +256,8 @@ def _extended(table, cpuid, hide, intel):
     table.add(0x8000_0007, 0, 0, 0, EDX_INVARIANT_TSC)
     if highest >= 0x8000_0008:
         eax, ebx, _, _ = cpuid(0x8000_0008, 0)
-        table.add(0x8000_0008, eax & 0xFFFF, 0 if intel else ebx & _bits(LEAF_80000008_EBX))
+        features = 0 if intel else ebx & _bits(LEAF_80000008_EBX)
+        table.add(0x8000_0008, eax & 0xFFFF, features, cores)
     else:
         # AMD APM vol. 3: 36 physical and 32 virtual bits are what a CPU without the leaf has.
-        table.add(0x8000_0008, 32 << 8 | 36)
+        table.add(0x8000_0008, 32 << 8 | 36, 0, cores)

@@ -34,6 +34,8 @@ IA32_MTRR_FIX16K_A0000 = 0x259
 IA32_MTRR_FIX4K_C0000 = 0x268
 IA32_PAT = 0x277
 IA32_MTRR_DEF_TYPE = 0x2FF
+IA32_TSC_DEADLINE = 0x6E0
+X2APIC, X2APIC_TPR, X2APIC_EOI, X2APIC_ICR, X2APIC_END = 0x800, 0x808, 0x80B, 0x830, 0x840
 IA32_XSS = 0xDA0
 EFER = 0xC000_0080
 STAR = 0xC000_0081
@@ -55,7 +57,6 @@ TYPE_WRITE_BACK = 6
 TYPE_UNCACHED = 0
 FIXED_WRITE_BACK = 0x0606_0606_0606_0606
 FIXED_UNCACHED = 0
-APIC_BASE_BSP = 0xFEE0_0000 | 1 << 8  # present at its address, switched off
 FEATURE_CONTROL_LOCKED = 1  # VMX off for good
 MISC_FAST_STRINGS = 1 << 0
 MISC_BTS_UNAVAILABLE = 1 << 11
@@ -73,8 +74,8 @@ def rows(amd, phys_bits, rdtscp, paravirt=True):
     address = (1 << phys_bits) - 1 & ~0xFFF
     table = [
         (IA32_TIME_STAMP_COUNTER, 1, CORE, CORE, 0, ALL),
-        # The local APIC is hidden: its base can be read, and is switched off.
-        (IA32_APIC_BASE, 1, FIXED, IGNORE, APIC_BASE_BSP, 0),
+        (IA32_APIC_BASE, 1, CORE, CORE, 0, ALL),
+        (IA32_TSC_DEADLINE, 1, CORE, CORE, 0, ALL),
         (IA32_TSC_ADJUST, 1, CORE, CORE, 0, ALL),
         (IA32_BIOS_SIGN_ID, 1, FIXED, IGNORE, MICROCODE_AMD if amd else MICROCODE_INTEL, 0),
         (IA32_MTRRCAP, 1, FIXED, FAULT, MTRR_VARIABLE | MTRRCAP_FIX | MTRRCAP_WC, 0),
@@ -92,6 +93,10 @@ def rows(amd, phys_bits, rdtscp, paravirt=True):
         table.append((TSC_AUX, 1, NATIVE, NATIVE, 0, ALL))
     if paravirt:
         table.append((KVM_WALL_CLOCK, 2, CORE, CORE, 0, ALL))
+    # In pieces that begin with what is used most: the core finds a row's first at once.
+    edges = (X2APIC, X2APIC_TPR, X2APIC_EOI, X2APIC_ICR, X2APIC_ICR + 1, X2APIC_END)
+    for i in range(len(edges) - 1):
+        table.append((edges[i], edges[i + 1] - edges[i], CORE, CORE, 0, ALL))
     table += _mtrr(address)
     table += _amd() if amd else _intel()
     return sorted(table)

@@ -15,8 +15,7 @@ CPUID_MAX_EXTENDED = 0x8000_0000
 CPUID_FEATURES = 0x8000_0001
 CPUID_ADDRESS_SIZES = 0x8000_0008
 KHZ = 1000
-# The core has local APICs and an I/O APIC: shown in the tables then.
-APICS = False
+VCPUS_MAX = 8  # GUEST_VCPUS of virt/guest.h
 
 # Guests by id, so that a name is always the same object.
 _known = {}
@@ -47,20 +46,27 @@ def _choose(cpus):
     # A CPU that has just lost its guest still says "guest" until it looks.
     free = sorted([n for n in states if states[n] in ("idle", "guest") and n not in taken])
     count = cpus if isinstance(cpus, int) else len(cpus)
-    if count != 1:
-        raise ValueError("%s cpus: a guest has one in this version" % count)
+    if count < 1 or count > VCPUS_MAX:
+        raise ValueError("%s cpus; a guest has 1 to %d" % (count, VCPUS_MAX))
     if isinstance(cpus, int):
         if not free:
             raise OSError(EBUSY, "no cpu is free; destroy() a guest, or say cpus=[0] for slices")
-        return free[:1]
-    cpu = cpus[0]
-    if cpu not in states:
-        raise ValueError("no cpu %s; this machine has 0 to %d" % (cpu, max(states)))
-    if cpu != 0 and cpu not in free:
-        owner = " and ".join(taken.get(cpu, [])) or "nobody: it is %s" % states[cpu]
-        raise OSError(EBUSY, "cpu %d is taken by %s; free: %s" % (
-            cpu, owner, ", ".join([str(n) for n in free]) or "none"))
-    return [cpu]
+        if len(free) < count:
+            raise OSError(EBUSY, "%d cpus are wanted; free: %s" % (
+                count, ", ".join([str(n) for n in free])))
+        return free[:count]
+    if len(set(cpus)) < count:
+        raise ValueError("cpus=%s names a cpu twice" % cpus)
+    if 0 in cpus and count > 1:
+        raise ValueError("cpus=%s: cpu 0 runs a guest in slices, alone" % cpus)
+    for cpu in cpus:
+        if cpu not in states:
+            raise ValueError("no cpu %s; this machine has 0 to %d" % (cpu, max(states)))
+        if cpu != 0 and cpu not in free:
+            owner = " and ".join(taken.get(cpu, [])) or "nobody: it is %s" % states[cpu]
+            raise OSError(EBUSY, "cpu %d is taken by %s; free: %s" % (
+                cpu, owner, ", ".join([str(n) for n in free]) or "none"))
+    return list(cpus)
 
 
 def name_of(guest_id):
@@ -196,7 +202,7 @@ class Guest:
 
     def _place(self):
         name, initrd, cmdline, kind, modules = self._load
-        for at, table in acpi.build(len(self.vcpus), APICS):
+        for at, table in acpi.build(len(self.vcpus), True):
             _hv.guest_write(self.id, at, table)
         target = Target(self, name, self._fresh)
         self._fresh = False

@@ -4,6 +4,7 @@
 enum {
     PIC_LINES = 16,
     IRQ_TIMER = 0,
+    IOAPIC_TIMER = 2,
     IRQ_KEYBOARD = 1,
     IRQ_COM1 = 4,
     IRQ_RTC = 8,
@@ -29,6 +30,10 @@ enum {
 void platform_line(struct platform *p, uint8_t irq, bool level) {
     if (irq < PIC_LINES) {
         pic_set_line(&p->pic, irq, level);
+    }
+    if (irq < IOAPIC_PINS && irq != PIC_CASCADE) {
+        // IRQ 0 is at pin 2, as on every PC. Lines that PCI brings are low when asserted.
+        ioapic_line(&p->ioapic, irq == IRQ_TIMER ? IOAPIC_TIMER : irq, level != (irq >= PIC_LINES));
     }
 }
 
@@ -69,8 +74,8 @@ static void update_timer(struct platform *p, uint64_t tsc) {
         return;
     }
     uint64_t edges = pit_update(&p->pit, tsc);
-    if (!pic_latched(&p->pic, IRQ_TIMER)) {
-        pulse_timer(p);
+    if (!pic_latched(&p->pic, IRQ_TIMER) || pic_masked(&p->pic, IRQ_TIMER)) {
+        pulse_timer(p); // which the I/O APIC takes where the 8259 is masked
         edges--;
     }
     if (!pic_masked(&p->pic, IRQ_TIMER)) {
@@ -82,6 +87,10 @@ static void update_timer(struct platform *p, uint64_t tsc) {
 void platform_init(struct platform *p, uint64_t tsc_hz, uint64_t unix_seconds, uint64_t memory) {
     *p = (struct platform){.version = PLATFORM_VERSION, .tsc_hz = tsc_hz, .port92 = SYSTEM_A_A20};
     pic_init(&p->pic);
+    ioapic_init(&p->ioapic, 1);
+    for (uint32_t pin = PIC_LINES; pin < IOAPIC_PINS; pin++) {
+        ioapic_line(&p->ioapic, pin, true);
+    }
     pit_init(&p->pit, tsc_hz);
     rtc_init(&p->rtc, tsc_hz, unix_seconds, memory);
     uart_init(&p->uart);

@@ -12,6 +12,7 @@
 #include "dev/console.h"
 #include "dev/crtc.h"
 #include "dev/fwcfg.h"
+#include "dev/ioapic.h"
 #include "dev/kbc.h"
 #include "dev/pci.h"
 #include "dev/pic.h"
@@ -38,6 +39,7 @@ struct platform {
     uint64_t tsc_hz;
     uint64_t deadline; // when platform_update is due; an access may move it
     struct pic pic;
+    struct ioapic ioapic; // the id is the number of CPUs: guest_power_devices
     struct pit pit;
     struct rtc rtc;
     struct uart uart;

@@ -3,6 +3,7 @@
 #include "cpu/err.h"
 #include "cpu/insn.h"
 #include "virt/guest.h"
+#include "virt/irq.h"
 #include "virt/x86.h"
 
 enum {
@@ -60,7 +61,7 @@ static bool cr_write(struct vcpu *v, struct exit_record *e, uint8_t number, uint
         if (value > CR8_MAX) {
             return exit_inject(v, e, EXC_GP, true, 0);
         }
-        v->tpr = (uint8_t)value;
+        irq_cr8_written(v, (uint8_t)value);
         return true;
     }
     if (number > 4 || cr_regs[number] == REG_COUNT) {

@@ -7,6 +7,7 @@
 #include "virt/decode.h"
 #include "virt/emulate.h"
 #include "virt/guest.h"
+#include "virt/irq.h"
 #include "virt/run.h"
 #include "virt/vcpu_state.h"
 #include "virt/x86.h"
@@ -102,11 +103,9 @@ static __attribute__((noinline)) bool hypercall(struct vcpu *v, struct exit_reco
             guest_end(v, END_EXIT, (uint32_t)v->gpr[GPR_RBX]);
             return true;
         case HYPERCALL_CONSOLE:
-            if (!console_put(&v->guest->console, (uint8_t)v->gpr[GPR_RBX])) {
-                v->gpr[GPR_RAX] = 0 - (uint64_t)EAGAIN;
-            } else {
-                v->gpr[GPR_RAX] = 0;
-            }
+            guest_lock(v->guest);
+            v->gpr[GPR_RAX] = console_put(&v->guest->console, (uint8_t)v->gpr[GPR_RBX]) ? 0 : 0 - (uint64_t)EAGAIN;
+            guest_unlock(v->guest);
             return true;
         default:
             if (number >= HYPERCALL_PYTHON) {
@@ -152,7 +151,8 @@ static void io_action(struct vcpu *v, enum platform_action action) {
 }
 
 // One access of 1, 2 or 4 bytes; what nobody claims reads ones.
-void exit_port_access(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value) {
+static inline __attribute__((always_inline)) void port_access(struct vcpu *v, uint16_t port, uint8_t size,
+    bool write, uint32_t *value) {
     struct guest *g = v->guest;
     enum platform_action action = PLATFORM_GO_ON;
     if (!platform_io(&g->platform, &g->console, guest_tsc(g), port, size, write, value, &action)
@@ -173,9 +173,25 @@ void exit_port_access(struct vcpu *v, uint16_t port, uint8_t size, bool write, u
     if (platform_irq_pending(&g->platform) && !v->window_open_wanted) {
         wanted |= REQ_IRQ;
     }
+    irq_flush(g, v);
     if (wanted != 0) {
-        __atomic_or_fetch(&v->requests, wanted, __ATOMIC_SEQ_CST);
+        vcpu_request(g->vcpus[0], wanted); // which looks after timers and the 8259
     }
+}
+
+static __attribute__((noinline)) void port_access_locked(struct vcpu *v, uint16_t port, uint8_t size, bool write,
+    uint32_t *value) {
+    guest_lock(v->guest);
+    port_access(v, port, size, write, value);
+    guest_unlock(v->guest);
+}
+
+void exit_port_access(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value) {
+    if (__builtin_expect(v->guest->vcpu_count > 1, 0)) {
+        port_access_locked(v, port, size, write, value);
+        return;
+    }
+    port_access(v, port, size, write, value);
 }
 
 static bool on_io(struct vcpu *v, struct exit_record *e) {
@@ -199,11 +215,10 @@ static bool on_io(struct vcpu *v, struct exit_record *e) {
 static bool on_hlt(struct vcpu *v, struct exit_record *e) {
     (void)e;
     if ((virt->reg_get(v, REG_RFLAGS) & RFLAGS_IF) == 0) {
-        // Nothing can wake it: there is no NMI source yet. This is how an operating
-        // system without ACPI says that it has shut down.
-        guest_end(v, END_POWEROFF, 0);
+        guest_deaf(v);
         return true;
     }
+    v->deaf = false;
     v->state = VCPU_HALTED;
     __atomic_or_fetch(&v->requests, REQ_IRQ, __ATOMIC_SEQ_CST);
     return true;

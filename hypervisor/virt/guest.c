@@ -10,6 +10,7 @@
 #include "cpu/smp.h"
 #include "cpu/string.h"
 #include "virt/decode.h"
+#include "virt/irq.h"
 #include "virt/nested.h"
 #include "virt/run.h"
 
@@ -33,6 +34,14 @@ const char *guest_reason_name(uint32_t reason) {
 
 uint64_t guest_tsc(const struct guest *g) {
     return rdtsc() - g->tsc_start;
+}
+
+void guest_lock_slow(struct guest *g) {
+    while (__atomic_exchange_n(&g->device_lock, 1, __ATOMIC_ACQUIRE) != 0) {
+        while (__atomic_load_n(&g->device_lock, __ATOMIC_RELAXED) != 0) {
+            cpu_pause();
+        }
+    }
 }
 
 void guest_notify(struct guest *g, uint32_t events) {
@@ -81,6 +90,12 @@ int guest_create(const char *name, struct guest **out) {
     g->nested_generation = 1;
     g->console.out = ring;
     g->console.in = ring + CONSOLE_OUT_SIZE;
+    int error = irq_map(g);
+    if (error != 0) {
+        nested_destroy(virt->nested, g->nested_root);
+        page_free(ring, CONSOLE_PAGES);
+        return error;
+    }
     g->state = GUEST_NEW;
     *out = g;
     return 0;
@@ -154,6 +169,7 @@ int guest_power_devices(struct guest *g, uint64_t unix_seconds) {
     }
     g->unix_seconds = unix_seconds;
     platform_init(&g->platform, tsc_hz, unix_seconds, memory);
+    g->platform.ioapic.id = g->vcpu_count; // as the MADT says
     guest_devices_reset(g);
     fwcfg_init(&g->platform.fwcfg, (uint16_t)g->vcpu_count, memory);
     return 0;
@@ -184,9 +200,10 @@ int guest_start(struct guest *g) {
     for (uint32_t i = 0; i < g->vcpu_count; i++) {
         struct vcpu *v = g->vcpus[i];
         v->tsc_offset = 0 - g->tsc_start;
-        v->state = VCPU_RUNNABLE;
+        v->state = i == 0 ? VCPU_RUNNABLE : VCPU_WAIT_SIPI; // SDM 3A 8.4.3
         v->requests |= REQ_TIMER;
     }
+    g->ending = 0;
     g->end_reason = END_NONE;
     set_state(g, GUEST_RUNNING);
     for_each_unpark(g);
@@ -378,13 +395,42 @@ static void end(struct vcpu *v, uint32_t state, uint32_t reason, uint32_t status
     set_state(g, state);
 }
 
+// Two vCPUs may come to an end at once: the first decides what it was.
+static bool first_to_end(struct vcpu *v) {
+    if (__atomic_exchange_n(&v->guest->ending, 1, __ATOMIC_ACQ_REL) != 0) {
+        v->state = VCPU_OFF;
+        return false;
+    }
+    return true;
+}
+
 void guest_end(struct vcpu *v, uint32_t reason, uint32_t status) {
-    end(v, GUEST_OFF, reason, status);
+    if (first_to_end(v)) {
+        end(v, GUEST_OFF, reason, status);
+    }
+}
+
+void guest_deaf(struct vcpu *v) {
+    struct guest *g = v->guest;
+    v->state = VCPU_HALTED;
+    v->deaf = true;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < g->vcpu_count; i++) {
+        const struct vcpu *other = g->vcpus[i];
+        bool asleep = other->state == VCPU_WAIT_SIPI || (other->state == VCPU_HALTED && other->deaf);
+        if (!asleep || (other->requests & (REQ_NMI | REQ_INIT | REQ_SIPI)) != 0) {
+            return;
+        }
+    }
+    guest_end(v, END_POWEROFF, 0);
 }
 
 void guest_crash(struct vcpu *v, const struct exit_record *e, const char *format, ...) {
     struct crash *c = &v->guest->crash;
     va_list args;
+    if (!first_to_end(v)) {
+        return;
+    }
     va_start(args, format);
     fmt_vsnprintf(c->why, sizeof(c->why), format, args);
     va_end(args);

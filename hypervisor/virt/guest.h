@@ -93,6 +93,7 @@ struct guest {
     struct mmio mmio;
     uint32_t devices; // GUEST_DEVICE_*, besides the plain PC's
     struct testdev *testdev; // NULL: it has none
+    uint32_t device_lock; // of platform and console, with several vCPUs (guest_lock)
     struct platform platform;
     struct console console;
     uint32_t cpuid_count, msr_count;
@@ -102,6 +103,7 @@ struct guest {
     uint8_t msr_bucket[MSR_BUCKETS];
     uint64_t unclaimed_io, unclaimed_memory;
     bool pause_on_unclaimed;
+    uint32_t ending; // the first vCPU that ends it sets it
     uint32_t end_reason; // enum end_reason
     uint32_t end_status; // the guest's own value
     volatile uint32_t events; // GUEST_EVENT_*, taken by Python
@@ -151,6 +153,19 @@ bool policy_cpuid(struct vcpu *v, struct exit_record *e);
 bool policy_rdmsr(struct vcpu *v, struct exit_record *e);
 bool policy_wrmsr(struct vcpu *v, struct exit_record *e);
 
+// Around devices that several vCPUs may touch; a guest with one vCPU pays a test.
+void guest_lock_slow(struct guest *g);
+static inline void guest_lock(struct guest *g) {
+    if (__builtin_expect(g->vcpu_count > 1, 0)) {
+        guest_lock_slow(g);
+    }
+}
+static inline void guest_unlock(struct guest *g) {
+    if (__builtin_expect(g->vcpu_count > 1, 0)) {
+        __atomic_store_n(&g->device_lock, 0, __ATOMIC_RELEASE);
+    }
+}
+
 // The guest's TSC now.
 uint64_t guest_tsc(const struct guest *g);
 // Something for Python: sets the event bits and wakes the control CPU.
@@ -158,6 +173,9 @@ void guest_notify(struct guest *g, uint32_t events);
 
 // Called on the owning CPU from the exit path.
 void guest_end(struct vcpu *v, uint32_t reason, uint32_t status);
+// HLT with interrupts off. When no vCPU is left that anything could wake, the guest is
+// off: this is how an operating system without ACPI says that it has shut down.
+void guest_deaf(struct vcpu *v);
 void guest_crash(struct vcpu *v, const struct exit_record *e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

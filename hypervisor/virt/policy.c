@@ -6,10 +6,12 @@
 #include "cpu/insn.h"
 #include "cpu/string.h"
 #include "virt/guest.h"
+#include "virt/irq.h"
 #include "virt/pvclock.h"
 
 enum {
     CPUID_ECX_OSXSAVE = 1 << 27,
+    CPUID_EDX_APIC = 1 << 9,
     CR4_OSXSAVE = 1 << 18,
     MSR_TSC = 0x10, MSR_APIC_BASE = 0x1B, MSR_TSC_ADJUST = 0x3B, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP = 0x175,
     MSR_SYSENTER_EIP = 0x176, MSR_PAT = 0x277, MSR_EFER = 0xC0000080u, MSR_STAR = 0xC0000081u,
@@ -72,6 +74,12 @@ int guest_set_msrs(struct guest *g, const struct msr_entry *entries, uint32_t co
     for (uint32_t i = count; i-- > 0;) {
         g->msr_bucket[msr_hash(g->msrs[i].index)] = (uint8_t)(i + 1);
     }
+    // Of two in one bucket the register of the core is asked for more often.
+    for (uint32_t i = count; i-- > 0;) {
+        if (g->msrs[i].write == MSR_CORE) {
+            g->msr_bucket[msr_hash(g->msrs[i].index)] = (uint8_t)(i + 1);
+        }
+    }
     return 0;
 }
 
@@ -118,6 +126,9 @@ static __attribute__((noinline)) bool cpuid_dynamic(struct vcpu *v, const struct
     if ((e->flags & CPUID_APIC_ID) != 0) {
         if (e->leaf == 1) {
             v->gpr[GPR_RBX] = (v->gpr[GPR_RBX] & 0x00FFFFFF) | (uint32_t)v->index << 24;
+            if (!lapic_enabled(&v->lapic)) {
+                v->gpr[GPR_RDX] &= ~(uint64_t)CPUID_EDX_APIC;
+            }
         } else {
             v->gpr[GPR_RDX] = v->index;
         }
@@ -193,6 +204,9 @@ static int core_register(uint32_t index) {
 
 static bool core_read(struct vcpu *v, uint32_t index, uint64_t *value) {
     struct segment s;
+    if (irq_is_msr(index)) {
+        return irq_rdmsr(v, index, value);
+    }
     switch (index) {
         case MSR_TSC:
             *value = rdtsc() + v->tsc_offset;
@@ -253,6 +267,7 @@ static bool efer_write(struct vcpu *v, uint64_t value) {
 // Setting the TSC and setting IA32_TSC_ADJUST are the same thing (SDM 3B 17.17.3).
 static void set_tsc_offset(struct vcpu *v, uint64_t offset) {
     v->tsc_adjust += offset - v->tsc_offset;
+    lapic_tsc_moved(&v->lapic, offset - v->tsc_offset);
     v->tsc_offset = offset;
     virt->set_tsc_offset(v, offset);
     pvclock_update(v);
@@ -260,6 +275,9 @@ static void set_tsc_offset(struct vcpu *v, uint64_t offset) {
 
 static bool core_write(struct vcpu *v, uint32_t index, uint64_t value) {
     struct segment s;
+    if (irq_is_msr(index)) {
+        return irq_wrmsr(v, index, value);
+    }
     switch (index) {
         case MSR_TSC:
             set_tsc_offset(v, value - rdtsc());

@@ -11,6 +11,7 @@
 #include "cpu/percpu.h"
 #include "cpu/smp.h"
 #include "virt/guest.h"
+#include "virt/irq.h"
 #include "virt/x86.h"
 
 enum {
@@ -51,13 +52,18 @@ static bool on_control(const struct vcpu *v) {
 static void update_timers(struct vcpu *v) {
     struct guest *g = v->guest;
     clear(v, REQ_TIMER);
+    v->timer_next = UINT64_MAX;
     if (v->index == 0) {
+        guest_lock(g);
         uint64_t next = platform_update(&g->platform, &g->console, guest_tsc(g));
         v->timer_next = next == UINT64_MAX ? UINT64_MAX : next + g->tsc_start;
+        irq_flush(g, v);
+        guest_unlock(g);
         if (platform_irq_pending(&g->platform)) {
             __atomic_or_fetch(&v->requests, REQ_IRQ, __ATOMIC_SEQ_CST);
         }
     }
+    irq_timer_update(v);
     uint64_t deadline = v->timer_next;
     if (on_control(v) && slice_end < deadline) {
         deadline = slice_end;
@@ -68,19 +74,20 @@ static void update_timers(struct vcpu *v) {
 // Gives the guest its interrupt now, or asks for the window.
 static void offer_interrupt(struct vcpu *v) {
     clear(v, REQ_IRQ);
-    if (v->index != 0 || !platform_irq_pending(&v->guest->platform)) {
+    if (v->state == VCPU_WAIT_SIPI || !irq_pending(v)) {
+        irq_watch_cr8(v);
         return;
     }
     if (v->state == VCPU_HALTED) {
-        if ((virt->reg_get(v, REG_RFLAGS) & RFLAGS_IF) == 0) {
-            return; // HLT with interrupts off: only an NMI would wake it
+        if (v->deaf) {
+            return; // only an NMI would wake it
         }
         v->state = VCPU_RUNNABLE;
     }
     if ((v->requests & REQ_INJECT) == 0 && virt->can_interrupt(v)) {
-        uint8_t vector = platform_irq_ack(&v->guest->platform);
-        virt->inject(v, vector | EVENT_VALID | EVENT_EXTERNAL << EVENT_TYPE_SHIFT, 0);
-        if (!platform_irq_pending(&v->guest->platform)) {
+        virt->inject(v, irq_take(v) | EVENT_VALID | EVENT_EXTERNAL << EVENT_TYPE_SHIFT, 0);
+        if (!irq_pending(v)) {
+            irq_watch_cr8(v);
             return;
         }
     }
@@ -88,6 +95,72 @@ static void offer_interrupt(struct vcpu *v) {
         v->window_open_wanted = true;
         virt->window(v, true);
     }
+}
+
+static void inject_nmi(struct vcpu *v) {
+    clear(v, REQ_NMI);
+    if (v->state == VCPU_WAIT_SIPI) {
+        return; // SDM 3A 10.6.1: ignored until the start-up IPI
+    }
+    if (v->state == VCPU_HALTED) {
+        v->deaf = false;
+        v->state = VCPU_RUNNABLE;
+    }
+    virt->inject(v, EVENT_VALID | EVENT_NMI << EVENT_TYPE_SHIFT | EXC_NMI, 0);
+}
+
+// INIT resets all but the APIC's id and mode; the boot CPU goes on at the firmware,
+// which means the guest starts anew. False: it cannot go on.
+static bool take_init(struct vcpu *v) {
+    clear(v, REQ_INIT | REQ_NMI | REQ_INJECT);
+    if (v->index == 0) {
+        guest_end(v, END_RESET, 0);
+        return false;
+    }
+    irq_reset(v);
+    v->deaf = false;
+    if (vcpu_put(v) != 0 || vcpu_reset(v) != 0 || vcpu_load(v) != 0) {
+        v->state = VCPU_OFF;
+        return false;
+    }
+    v->state = VCPU_WAIT_SIPI;
+    return true;
+}
+
+// SDM 3A 8.4.4.1: real mode, at the page that the vector names.
+static void take_sipi(struct vcpu *v) {
+    enum { PAGE_BITS = 12, PARAGRAPHS_PER_PAGE_BITS = 8 };
+    struct segment cs;
+    clear(v, REQ_SIPI);
+    if (v->state != VCPU_WAIT_SIPI) {
+        return;
+    }
+    uint32_t vector = __atomic_load_n(&v->sipi_vector, __ATOMIC_ACQUIRE);
+    virt->seg_get(v, SEG_CS, &cs);
+    cs.selector = (uint16_t)(vector << PARAGRAPHS_PER_PAGE_BITS);
+    cs.base = (uint64_t)vector << PAGE_BITS;
+    (void)virt->seg_set(v, SEG_CS, &cs);
+    v->rip = 0;
+    v->state = VCPU_RUNNABLE;
+}
+
+// The requests that come seldom. False: leave the run loop.
+static __attribute__((noinline)) bool serve_rare(struct vcpu *v) {
+    if ((v->requests & REQ_INIT) != 0 && !take_init(v)) {
+        return false;
+    }
+    if ((v->requests & REQ_SIPI) != 0) {
+        take_sipi(v);
+    }
+    if ((v->requests & REQ_NMI) != 0) {
+        inject_nmi(v);
+    }
+    if ((v->requests & REQ_INJECT) != 0) {
+        clear(v, REQ_INJECT);
+        virt->inject(v, v->event, v->event_error);
+        v->event = 0;
+    }
+    return true;
 }
 
 // False: leave the run loop.
@@ -102,10 +175,8 @@ static bool serve_requests(struct vcpu *v) {
         }
         update_timers(v);
     }
-    if ((requests & REQ_INJECT) != 0) {
-        clear(v, REQ_INJECT);
-        virt->inject(v, v->event, v->event_error);
-        v->event = 0;
+    if ((requests & (REQ_INIT | REQ_SIPI | REQ_NMI | REQ_INJECT)) != 0 && !serve_rare(v)) {
+        return false;
     }
     if ((v->requests & REQ_IRQ) != 0) {
         offer_interrupt(v);
@@ -113,9 +184,13 @@ static bool serve_requests(struct vcpu *v) {
     return true;
 }
 
-// HLT on a CPU of its own: sleep until a request; then see whether it woke.
+static bool is_asleep(const struct vcpu *v) {
+    return v->state == VCPU_HALTED || v->state == VCPU_WAIT_SIPI;
+}
+
+// On a CPU of its own: sleep until a request; then see whether it woke.
 static bool wait_halted(struct vcpu *v) {
-    while (v->state == VCPU_HALTED) {
+    while (is_asleep(v)) {
         irq_disable();
         if (v->requests == 0) {
             if (on_control(v)) {
@@ -155,8 +230,8 @@ static void run_exits(struct vcpu *v, struct exit_record *e) {
 void vcpu_run(struct vcpu *v) {
     struct exit_record e;
     update_timers(v);
-    while (v->state == VCPU_RUNNABLE || v->state == VCPU_HALTED) {
-        if (__builtin_expect(v->state == VCPU_HALTED, 0) && !wait_halted(v)) {
+    while (v->state == VCPU_RUNNABLE || is_asleep(v)) {
+        if (__builtin_expect(is_asleep(v), 0) && !wait_halted(v)) {
             return;
         }
         if (__builtin_expect(v->requests != 0, 0) && !serve_requests(v)) {
@@ -172,7 +247,7 @@ void vcpu_run(struct vcpu *v) {
 // ---- A CPU that belongs to a guest ----
 
 static bool may_run(const struct vcpu *v) {
-    return (v->state == VCPU_RUNNABLE || v->state == VCPU_HALTED) && (v->requests & (REQ_PARK | REQ_STOP)) == 0;
+    return (v->state == VCPU_RUNNABLE || is_asleep(v)) && (v->requests & (REQ_PARK | REQ_STOP)) == 0;
 }
 
 static void set_parked(struct vcpu *v, uint32_t value) {

@@ -336,6 +336,21 @@ static void svm_window(struct vcpu *v, bool on) {
     }
 }
 
+static uint8_t svm_cr8_get(struct vcpu *v) {
+    return svm_vmcb(v)->v_intr & V_TPR_MASK;
+}
+
+static void svm_cr8_set(struct vcpu *v, uint8_t value) {
+    struct vmcb *b = svm_vmcb(v);
+    b->v_intr = (b->v_intr & ~V_TPR_MASK) | value;
+}
+
+static void svm_cr8_watch(struct vcpu *v, bool on) {
+    const uint16_t cr8 = 1 << 8;
+    struct vmcb *b = svm_vmcb(v);
+    b->intercept_cr_write = on ? b->intercept_cr_write | cr8 : b->intercept_cr_write & (uint16_t)~cr8;
+}
+
 static void svm_set_tsc_offset(struct vcpu *v, uint64_t offset) {
     v->tsc_offset = offset;
     svm_vmcb(v)->tsc_offset = offset;
@@ -364,6 +379,9 @@ const struct vcpu_ops svm_ops = {
     .inject = svm_inject,
     .vectoring = svm_vectoring,
     .window = svm_window,
+    .cr8_get = svm_cr8_get,
+    .cr8_set = svm_cr8_set,
+    .cr8_watch = svm_cr8_watch,
     .set_tsc_offset = svm_set_tsc_offset,
     .explain = svm_explain,
     .field_get = svm_field_get,

@@ -38,6 +38,7 @@ struct vcpu *vcpu_create(struct guest *g, uint32_t index, uint32_t cpu) {
     v->guest = g;
     v->index = (uint8_t)index;
     v->cpu = cpu;
+    lapic_init(&v->lapic, index, tsc_hz, index == 0);
     v->xsave = page_alloc(pages(fpu_area_size()));
     v->insns = insn_cache_create();
     if (!v->xsave || !v->insns || vcpu_reset(v) != 0) {

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dev/lapic.h"
 #include "virt/exit.h"
 
 struct cpu;
@@ -71,6 +72,8 @@ enum {
     REQ_SLICE = 1 << 5, // the time slice on the control CPU is over
     REQ_INJECT = 1 << 6, // `event` holds something to inject
     REQ_WINDOW = 1 << 7, // waiting for the interrupt window; nothing to do until then
+    REQ_INIT = 1 << 8, // INIT came
+    REQ_SIPI = 1 << 9, // a start-up IPI came, for `sipi_vector`
 };
 
 enum vcpu_state {
@@ -79,6 +82,7 @@ enum vcpu_state {
     VCPU_HALTED, // HLT: waits for an interrupt
     VCPU_WAITING, // waits for Python's answer to `exit`
     VCPU_CRASHED,
+    VCPU_WAIT_SIPI, // after INIT: waits for a start-up IPI
 };
 
 struct vcpu {
@@ -95,6 +99,9 @@ struct vcpu {
     uint32_t event, event_error; // with REQ_INJECT
     uint8_t index; // in its guest
     uint8_t tpr; // CR8, where it exits
+    bool cr8_watched; // irq_watch_cr8
+    volatile uint8_t sipi_vector;
+    volatile bool deaf; // halted with interrupts off: only an NMI or INIT wakes it
     bool skipped; // RIP was moved past an instruction: entry ends the shadow
     bool launched; // vmx: VMRESUME next
     bool window_open_wanted;
@@ -118,6 +125,7 @@ struct vcpu {
     uint64_t entries;
     uint64_t refused_rip; // of the last refused entry (exits.c)
     void *vendor; // what else the back end keeps
+    struct lapic lapic; // the owner's; others post to it
 };
 
 struct virt_caps {
@@ -244,6 +252,10 @@ struct vcpu_ops {
     void (*inject)(struct vcpu *v, uint32_t event, uint32_t error); // at the next entry
     uint32_t (*vectoring)(struct vcpu *v, uint32_t *error); // event the last exit interrupted
     void (*window)(struct vcpu *v, bool on); // exit with EXIT_WINDOW when IF opens
+    // CR8 where its accesses do not exit; NULL: they do. While watched, writes exit.
+    uint8_t (*cr8_get)(struct vcpu *v);
+    void (*cr8_set)(struct vcpu *v, uint8_t value);
+    void (*cr8_watch)(struct vcpu *v, bool on);
     void (*set_tsc_offset)(struct vcpu *v, uint64_t offset);
     // On a failed entry or for hv.why(): which manual rule is broken, in words.
     void (*explain)(struct vcpu *v, char *buffer, size_t size);

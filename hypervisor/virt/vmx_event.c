@@ -55,6 +55,9 @@ static void set_interruptibility(uint32_t state) {
 // An NMI waits while one is being handled, unless it is that one, whose delivery the last
 // exit interrupted.
 static bool nmi_must_wait(uint32_t *state) {
+    if (vmx_read32(VMCS_ENTRY_INTERRUPTION_INFO) & INTERRUPTION_VALID) {
+        return true; // another event goes first
+    }
     if (*state & BLOCKING_BY_NMI) {
         uint32_t info = vectoring_info();
         if (info == 0 || interruption_type(info) != INTERRUPTION_NMI) {

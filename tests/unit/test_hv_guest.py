@@ -51,7 +51,10 @@ def test_start_without_image(hv):
 
 
 @pytest.mark.parametrize(("options", "kind", "text"), [
-    ({"cpus": 2}, ValueError, "2 cpus: a guest has one"),
+    ({"cpus": 9}, ValueError, "9 cpus; a guest has 1 to 8"),
+    ({"cpus": 2}, OSError, "2 cpus are wanted; free: 2"),
+    ({"cpus": [2, 2]}, ValueError, "names a cpu twice"),
+    ({"cpus": [0, 2]}, ValueError, "cpu 0 runs a guest in slices, alone"),
     ({"cpus": [7]}, ValueError, "no cpu 7; this machine has 0 to 2"),
     ({"cpus": [1]}, OSError, "cpu 1 is taken by first; free: 2"),
     ({"memory": "17M"}, ValueError, "17M is not a multiple of 2M"),

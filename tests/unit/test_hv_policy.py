@@ -6,11 +6,11 @@ import pytest
 from unit import fake_hv
 
 
-def cpuid_table(world, backend, caps=None):
+def cpuid_table(world, backend, caps=None, vcpus=1):
     from hv import cpuid
 
     world.reset(backend=backend)
-    rows = cpuid.answers(fake_hv.cpuid, caps or {}, 2_600_000_000, 5).rows
+    rows = cpuid.answers(fake_hv.cpuid, caps or {}, 2_600_000_000, 5, vcpus).rows
     return {(leaf, sub): regs for leaf, sub, _, *regs in rows}, rows
 
 
@@ -18,10 +18,13 @@ def cpuid_table(world, backend, caps=None):
 def test_hidden_and_shown(world, backend):
     table, _ = cpuid_table(world, backend)
     eax, ebx, ecx, edx = table[1, 0]
-    for bit in (3, 5, 17, 21, 24, 30):  # MONITOR VMX PCID x2APIC TSC-deadline RDRAND
+    for bit in (3, 5, 17, 30):  # MONITOR VMX PCID RDRAND
         assert not ecx >> bit & 1
+    for bit in (21, 24):  # x2APIC TSC-deadline
+        assert ecx >> bit & 1
     assert ecx >> 31 & 1 and ecx >> 26 & 1
-    assert not edx >> 9 & 1 and not edx >> 28 & 1  # APIC, HTT
+    assert edx >> 9 & 1 and not edx >> 28 & 1  # APIC, HTT
+    assert table[6, 0] == [4, 0, 0, 0]  # ARAT
     assert edx & 0x3F == 0x3F
     assert ebx >> 16 & 0xFF == 1
     ebx, ecx, edx = table[7, 0][1:]
@@ -37,6 +40,20 @@ def test_hidden_and_shown(world, backend):
     assert not table[0x80000001, 0][2] >> 2 & 1  # SVM
     assert table[0x80000007, 0] == [0, 0, 0, 1 << 8]
     assert table[0x80000000, 0][0] == 0x80000008
+
+
+@pytest.mark.parametrize("backend", ["svm", "vmx"])
+def test_several_vcpus_are_cores_of_one_package(world, backend):
+    table, rows = cpuid_table(world, backend, vcpus=3)
+    assert table[1, 0][1] >> 16 & 0xFF == 3 and table[1, 0][3] >> 28 & 1
+    assert table[0xB, 0][:3] == [0, 1, 0x100]
+    assert table[0xB, 1][:3] == [2, 3, 0x201]
+    if backend == "vmx":
+        assert table[4, 0][0] >> 26 == 3 and table[4, 0][0] >> 14 & 0xFFF == 0
+        assert table[0x80000008, 0][2] == 0
+    else:
+        assert table[0x80000008, 0][2] == 2 << 12 | 2
+        assert table[0x80000001, 0][2] & 2
 
 
 def test_identity_and_frequency(world):

@@ -100,7 +100,7 @@ def test_single_guest(tmp_path):
 
 
 def test_single_guest_names_the_option(tmp_path):
-    loaded = single_guest(tmp_path / "none", memory="5", cpus=3)
+    loaded = single_guest(tmp_path / "none", memory="5", cpus=9)
     assert sorted(str(f).split(":")[0] for f in loaded.findings) == ["--cpus", "--memory", "IMAGE"]
 
 

@@ -48,7 +48,7 @@ EXAMPLES = {
         text(guest(memory="256M"), machine='[machine]\nmemory = "512M"'),
     ),
     "cpus-bad": (text(guest(cpus="0")), text(guest(cpus="1"))),
-    "cpus-many": (text(guest(cpus="2")), text()),
+    "cpus-many": (text(guest(cpus="9")), text(guest(cpus="8"))),
     "cpu-repeated": (text(guest(cpus="[1, 1]")), text(guest(cpus="[1]"))),
     "cpu-beyond": (
         text(guest(cpus="[3]"), machine="[machine]\ncpus = 3"),

@@ -12,6 +12,7 @@ from .table import Finding
 MIB = 1 << 20
 STEP = 2 * MIB
 GUESTS_MAX = 16
+VCPUS_MAX = 8
 CMDLINE_MAX = 4094
 FORMAT = 1
 DEVICES = ("testdev",)  # names that `devices` knows
@@ -183,7 +184,7 @@ class Reader:
             if value < 1:
                 self.find("cpus-bad", path, "cpus is %d" % value)
                 return None
-            if value > 1:
+            if value > VCPUS_MAX:
                 self.find("cpus-many", path, "%d cpus" % value)
             return value
         if not isinstance(value, list) or not value:
@@ -198,8 +199,8 @@ class Reader:
             self.find("cpu-repeated", path, "cpu %s is given twice" % twice[0])
         elif 0 in value and len(value) > 1:
             self.find("cpu-control", path, "cpu 0 beside other cpus")
-        elif len(value) > 1:
-            self.find("cpus-many", path, "%d cpus" % len(value), "list one CPU")
+        elif len(value) > VCPUS_MAX:
+            self.find("cpus-many", path, "%d cpus" % len(value), "list %d or fewer" % VCPUS_MAX)
         return list(value)
 
     def _memory(self, row, path):

@@ -28,7 +28,7 @@ RULES = {
         "give the machine more or the guests less"),
     # CPUs.
     "cpus-bad": ("cpus is a count above zero or a list of CPU numbers", "write cpus = 1"),
-    "cpus-many": ("a guest has one CPU in this version", "write cpus = 1"),
+    "cpus-many": ("a guest has at most 8 CPUs", "write cpus = 8 or less"),
     "cpu-repeated": ("a CPU is listed twice", "list it once"),
     "cpu-beyond": ("the machine has no such CPU", "take a smaller number or raise [machine] cpus"),
     "cpu-shared": ("a CPU belongs to one guest", "give one of them another CPU"),

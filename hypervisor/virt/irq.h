@@ -1,0 +1,36 @@
+// Interrupts of a guest: between its APICs, from its devices, into its vCPUs.
+#ifndef VIPERVISOR_VIRT_IRQ_H
+#define VIPERVISOR_VIRT_IRQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "virt/guest.h"
+
+// Device ranges of the APICs (mmio.h).
+int irq_map(struct guest *g);
+
+// x2APIC registers, IA32_APIC_BASE and IA32_TSC_DEADLINE. False: #GP.
+bool irq_is_msr(uint32_t index);
+bool irq_rdmsr(struct vcpu *v, uint32_t index, uint64_t *value);
+bool irq_wrmsr(struct vcpu *v, uint32_t index, uint64_t value);
+
+// Sends what the I/O APIC has to send; `from` runs on this CPU and holds the guest's lock.
+void irq_flush_slow(struct guest *g, struct vcpu *from);
+static inline void irq_flush(struct guest *g, struct vcpu *from) {
+    if (__builtin_expect(g->platform.ioapic.due != 0, 0)) {
+        irq_flush_slow(g, from);
+    }
+}
+
+// On the vCPU's own CPU:
+bool irq_pending(struct vcpu *v); // the CPU could take one, were IF set
+uint8_t irq_take(struct vcpu *v); // acknowledges it; after irq_pending
+void irq_timer_update(struct vcpu *v); // v's own APIC timer
+// Asks to be told when CR8 falls, where it would not exit and holds an interrupt back.
+void irq_watch_cr8(struct vcpu *v);
+void irq_cr8_written(struct vcpu *v, uint8_t cr8); // by an instruction that exited
+// 10.4.7.3: what INIT does to the APIC.
+void irq_reset(struct vcpu *v);
+
+#endif
