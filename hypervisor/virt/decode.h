@@ -158,6 +158,7 @@ struct insn_cache {
     uint64_t zero; // fast-path entries of absent levels point here
     struct insn_detail *details; // one a slot
     uint64_t generation; // of the nested tables, that no slot is older than
+    uint8_t turn[INSN_SLOTS / 2]; // of a set: which slot was chosen last
 };
 
 struct insn_cache *insn_cache_create(void); // NULL: no memory

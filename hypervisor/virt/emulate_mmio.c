@@ -5,7 +5,7 @@
 #include "virt/guest.h"
 #include "virt/mmio.h"
 
-enum { PAGE_OFFSET_MASK = 0xFFF, NUMBER_MAX = 8 };
+enum { PAGE_OFFSET_MASK = 0xFFF };
 
 // A MOV whose operand lies in one page: the exit's own address is the operand's, and
 // the CPU has checked segment and page tables and set A and D on the way. An operand
@@ -20,18 +20,21 @@ static bool plain_move(const struct insn *insn, const struct exit_record *e) {
     return load != ((e->nested.access & ACCESS_WRITE) != 0);
 }
 
-static bool move_number(struct vcpu *v, const struct insn *insn, struct exit_record *e) {
-    uint64_t value = 0;
-    if (insn->class == INSN_MOV_LOAD) {
-        mmio_access(v, e->nested.gpa, insn->size, false, &value);
-        emulate_load(v, insn, value);
+// Handlers answer with more than the size asked for at will: the register takes its part.
+static inline void take_number(struct vcpu *v, const struct insn *insn, uint64_t value) {
+    if (insn->size == 4 && insn->reg_size == 4) { // the registers of most devices
+        v->gpr[insn->reg] = (uint32_t)value;
     } else {
-        value = insn->reg_size != 0 ? gpr_read(v, insn->reg, insn->size, insn->high_byte)
-            : insn->immediate & size_mask(insn->size);
-        mmio_access(v, e->nested.gpa, insn->size, true, &value);
+        emulate_load(v, insn, value);
     }
-    e->length = insn->length;
-    return true;
+}
+
+static inline uint64_t number_of(const struct vcpu *v, const struct insn *insn) {
+    if (insn->size == 4 && insn->reg_size == 4) {
+        return (uint32_t)v->gpr[insn->reg];
+    }
+    return insn->reg_size != 0 ? gpr_read(v, insn->reg, insn->size, insn->high_byte)
+        : insn->immediate & size_mask(insn->size);
 }
 
 static void cannot(struct vcpu *v, struct exit_record *e) {
@@ -53,22 +56,79 @@ static __attribute__((noinline)) bool general(struct vcpu *v, const struct insn 
     return true;
 }
 
+// No range holds the operand as a whole, or its device does not answer.
+static __attribute__((noinline)) void unanswered(struct vcpu *v, const struct exit_record *e, const struct insn *insn,
+    bool asked, uint64_t *value) {
+    if (asked) {
+        v->guest->unclaimed_memory++;
+        *value = UINT64_MAX;
+    } else {
+        mmio_access(v, e->nested.gpa, insn->size, insn->class != INSN_MOV_LOAD, value);
+    }
+}
+
+static __attribute__((noinline)) bool no_insn(struct vcpu *v, struct exit_record *e, int error,
+    const struct walk_fault *fault) {
+    if (error == -EFAULT) {
+        return exit_inject_fault(v, e, fault);
+    }
+    if (error != -EAGAIN) {
+        cannot(v, e);
+    }
+    return true;
+}
+
+// Why the fault cannot be an access to a device.
+static __attribute__((noinline)) bool refuse(struct vcpu *v, struct exit_record *e) {
+    size_t available;
+    if (e->nested.table_walk || (e->nested.access & ACCESS_FETCH) != 0) {
+        guest_crash(v, e, "it %s at guest-physical %lx, where it has no memory",
+            e->nested.table_walk ? "keeps a page table" : "executes", e->nested.gpa);
+    } else if (guest_read_ptr(v->guest, e->nested.gpa, &available) != NULL) {
+        guest_crash(v, e, "its own memory at %lx is not in its nested tables", e->nested.gpa);
+    } else {
+        guest_crash(v, e, "its descriptor tables or stack lie at guest-physical %lx, where it has no memory",
+            e->nested.gpa);
+    }
+    return true;
+}
+
+static bool may_be_device(struct vcpu *v, const struct exit_record *e, const struct mmio_range *r) {
+    size_t available;
+    uint32_t code;
+    if (e->nested.table_walk || (e->nested.access & ACCESS_FETCH) != 0) {
+        return false;
+    }
+    if (r == NULL && guest_read_ptr(v->guest, e->nested.gpa, &available) != NULL) {
+        return false;
+    }
+    return (virt->vectoring(v, &code) & EVENT_VALID) == 0;
+}
+
 bool emulate_mmio(struct vcpu *v, struct exit_record *e) {
+    uint64_t gpa = e->nested.gpa;
+    const struct mmio_range *r = mmio_find(&v->guest->mmio, gpa);
+    if (__builtin_expect(!may_be_device(v, e, r), 0)) {
+        return refuse(v, e);
+    }
     const struct insn *insn;
     struct walk_fault fault;
-    e->length = 0;
     int error = vcpu_insn(v, &insn, &fault);
     if (__builtin_expect(error != 0, 0)) {
-        if (error == -EFAULT) {
-            return exit_inject_fault(v, e, &fault);
-        }
-        if (error != -EAGAIN) {
-            cannot(v, e);
-        }
-        return true;
+        return no_insn(v, e, error, &fault);
     }
-    if (__builtin_expect(plain_move(insn, e), 1)) {
-        return move_number(v, insn, e);
+    if (!plain_move(insn, e)) {
+        return general(v, insn, e);
     }
-    return general(v, insn, e);
+    e->length = insn->length;
+    bool load = insn->class == INSN_MOV_LOAD;
+    uint64_t value = load ? 0 : number_of(v, insn);
+    bool whole = r != NULL && mmio_holds(r, gpa, insn->size);
+    if (__builtin_expect(!whole || !r->handler(v, r->context, gpa - r->gpa, insn->size, !load, &value), 0)) {
+        unanswered(v, e, insn, whole, &value);
+    }
+    if (load) {
+        take_number(v, insn, value);
+    }
+    return true;
 }

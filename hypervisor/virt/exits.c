@@ -224,31 +224,6 @@ static bool on_hlt(struct vcpu *v, struct exit_record *e) {
     return true;
 }
 
-// Why a nested fault cannot be an access to a device; false: it can.
-static bool unanswerable(struct vcpu *v, const struct exit_record *e) {
-    size_t available;
-    uint32_t code;
-    if (e->nested.table_walk || (e->nested.access & ACCESS_FETCH) != 0) {
-        guest_crash(v, e, "it %s at guest-physical %lx, where it has no memory",
-            e->nested.table_walk ? "keeps a page table" : "executes", e->nested.gpa);
-        return true;
-    }
-    if (guest_read_ptr(v->guest, e->nested.gpa, &available) != NULL) {
-        guest_crash(v, e, "its own memory at %lx is not in its nested tables", e->nested.gpa);
-        return true;
-    }
-    if ((virt->vectoring(v, &code) & EVENT_VALID) != 0) {
-        guest_crash(v, e, "its descriptor tables or stack lie at guest-physical %lx, where it has no memory",
-            e->nested.gpa);
-        return true;
-    }
-    return false;
-}
-
-static bool on_nested_fault(struct vcpu *v, struct exit_record *e) {
-    return __builtin_expect(unanswerable(v, e), 0) ? true : emulate_mmio(v, e);
-}
-
 static bool on_shutdown(struct vcpu *v, struct exit_record *e) {
     guest_crash(v, e, "triple fault: an exception while a double fault was being delivered");
     return true;
@@ -329,7 +304,7 @@ static bool on_unknown(struct vcpu *v, struct exit_record *e) {
 
 static const exit_handler handlers[EXIT_KINDS] = {
     [EXIT_NONE] = on_none, [EXIT_CPUID] = policy_cpuid, [EXIT_RDMSR] = policy_rdmsr,
-    [EXIT_WRMSR] = policy_wrmsr, [EXIT_IO] = on_io, [EXIT_NESTED_FAULT] = on_nested_fault,
+    [EXIT_WRMSR] = policy_wrmsr, [EXIT_IO] = on_io, [EXIT_NESTED_FAULT] = emulate_mmio,
     [EXIT_HYPERCALL] = on_hypercall, [EXIT_HLT] = on_hlt, [EXIT_WINDOW] = on_window,
     [EXIT_NMI_WINDOW] = on_window, [EXIT_INTERRUPT] = on_none, [EXIT_NMI] = on_none,
     [EXIT_SHUTDOWN] = on_shutdown, [EXIT_CR] = emulate_cr, [EXIT_DR] = emulate_dr, [EXIT_XSETBV] = on_xsetbv,

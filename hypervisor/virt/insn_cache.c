@@ -278,13 +278,17 @@ static void fill_slot(struct insn_cache *cache, struct insn_slot *s, const struc
 }
 
 // The slot to decode into: a free one of the set, else by turns.
-static uint32_t victim(const struct insn_cache *cache, uint32_t index, uint64_t generation) {
+static uint32_t victim(struct insn_cache *cache, uint32_t index, uint64_t generation) {
     for (uint32_t way = 0; way < 2; way++) {
         if (cache->slots[index ^ way].generation != generation) {
             return index ^ way;
         }
     }
-    return index ^ (cache->stats.misses & 1);
+    // The turn is the set's own: with one for all sets, two places that are needed could
+    // evict each other for ever while an old one stays.
+    uint32_t set = index / 2;
+    cache->turn[set] ^= 1;
+    return set * 2 + cache->turn[set];
 }
 
 // The entry of `state` in either slot of its set, compared in full. INSN_SLOTS: none;

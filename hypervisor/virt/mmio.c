@@ -4,12 +4,6 @@
 #include "cpu/err.h"
 #include "virt/guest.h"
 
-enum { ACCESS_MAX = 8 };
-
-static bool holds(const struct mmio_range *r, uint64_t gpa, uint64_t size) {
-    return gpa - r->gpa < r->size && r->size - (gpa - r->gpa) >= size;
-}
-
 static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size) {
     return a < b + b_size && b < a + a_size;
 }
@@ -55,41 +49,28 @@ int mmio_unregister(struct guest *g, uint64_t gpa) {
     return -ENOENT;
 }
 
-const struct mmio_range *mmio_find(const struct guest *g, uint64_t gpa, uint64_t size) {
-    const struct mmio *m = &g->mmio;
-    if (__builtin_expect(holds(&m->ranges[0], gpa, size), 1)) {
-        return &m->ranges[0];
+// Begins or ends in a range and does not lie in it as a whole: a byte at a time.
+static void by_bytes(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_t *value) {
+    uint64_t all = 0;
+    for (unsigned i = 0; i < size; i++) {
+        uint64_t byte = *value >> 8 * i & 0xFF;
+        mmio_access(v, gpa + i, 1, write, &byte);
+        all |= (byte & 0xFF) << 8 * i;
     }
-    for (uint32_t i = 1; i < m->count; i++) {
-        if (holds(&m->ranges[i], gpa, size)) {
-            return &m->ranges[i];
-        }
-    }
-    return NULL;
-}
-
-// Begins or ends in one range and does not lie in it as a whole: a byte at a time.
-static bool split(const struct guest *g, uint64_t gpa, uint8_t size) {
-    return mmio_find(g, gpa, 1) != NULL || mmio_find(g, gpa + size - 1, 1) != NULL;
+    *value = write ? *value : all;
 }
 
 void mmio_access(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_t *value) {
-    const struct mmio_range *r = mmio_find(v->guest, gpa, size);
-    if (__builtin_expect(r != NULL, 1)) {
-        if (r->handler(v, r->context, gpa - r->gpa, size, write, value)) {
-            return;
-        }
-    } else if (size > 1 && size <= ACCESS_MAX && split(v->guest, gpa, size)) {
-        uint64_t all = 0;
-        for (unsigned i = 0; i < size; i++) {
-            uint64_t byte = *value >> 8 * i & 0xFF;
-            mmio_access(v, gpa + i, 1, write, &byte);
-            all |= (byte & 0xFF) << 8 * i;
-        }
-        *value = write ? *value : all;
+    struct guest *g = v->guest;
+    const struct mmio_range *r = mmio_find(&g->mmio, gpa);
+    if (r != NULL ? !mmio_holds(r, gpa, size) : mmio_find(&g->mmio, gpa + size - 1) != NULL) {
+        by_bytes(v, gpa, size, write, value);
         return;
     }
-    v->guest->unclaimed_memory++;
+    if (r != NULL && r->handler(v, r->context, gpa - r->gpa, size, write, value)) {
+        return;
+    }
+    g->unclaimed_memory++;
     if (!write) {
         *value = UINT64_MAX; // nobody drives the bus
     }

@@ -3,6 +3,7 @@
 #define VIPERVISOR_VIRT_MMIO_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct guest;
@@ -34,9 +35,23 @@ struct mmio {
 // range or RAM), -ENOSPC.
 int mmio_register(struct guest *g, uint64_t gpa, uint64_t size, mmio_handler *handler, void *context);
 int mmio_unregister(struct guest *g, uint64_t gpa); // -ENOENT
-// The range that holds all of [gpa, gpa + size), NULL: none.
-const struct mmio_range *mmio_find(const struct guest *g, uint64_t gpa, uint64_t size);
 // One access of any size up to 8; never fails (unclaimed memory reads ones).
 void mmio_access(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_t *value);
+
+// The range that holds `gpa`, NULL: none.
+static inline const struct mmio_range *mmio_find(const struct mmio *m, uint64_t gpa) {
+    const struct mmio_range *r = m->ranges, *end = r + m->count;
+    do {
+        if (gpa - r->gpa < r->size) {
+            return r;
+        }
+    } while (++r < end);
+    return NULL;
+}
+
+// Whether an access that begins in the range ends there too.
+static inline bool mmio_holds(const struct mmio_range *r, uint64_t gpa, uint64_t size) {
+    return r->size - (gpa - r->gpa) >= size;
+}
 
 #endif

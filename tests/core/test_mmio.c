@@ -66,8 +66,8 @@ CASE(the_local_apic_has_the_first_slot) {
     reset();
     mmio_register(&guest, 0xFEC00000, 0x1000, answer, NULL);
     mmio_register(&guest, 0xFEE00000, 0x1000, answer, NULL);
-    CHECK(mmio_find(&guest, 0xFEE000B0, 4) == &guest.mmio.ranges[0]);
-    CHECK(mmio_find(&guest, 0xFEC00000, 4) == &guest.mmio.ranges[1]);
+    CHECK(mmio_find(&guest.mmio, 0xFEE000B0) == &guest.mmio.ranges[0]);
+    CHECK(mmio_find(&guest.mmio, 0xFEC00000) == &guest.mmio.ranges[1]);
 }
 
 CASE(what_nobody_answers_reads_ones_and_counts) {
