@@ -17,11 +17,8 @@ enum {
     DEBUG = 0xE9,
     DEBUG_PRESENT = 0xE9, // what a read tells
     EXIT = 0xF4,
-    PCI_ADDRESS = 0xCF8,
     RESET_CONTROL = 0xCF9,
     RESET_CONTROL_CPU = 1 << 2,
-    PCI_DATA = 0xCFC,
-    PCI_DATA_LAST = 0xCFF,
     PM1_LAST = PM1_CONTROL + 3,
     PM_TIMER_LAST = PM_TIMER + 3,
     // How often a console that is full is looked at: a thousandth of a second.
@@ -90,6 +87,9 @@ void platform_init(struct platform *p, uint64_t tsc_hz, uint64_t unix_seconds, u
     uart_init(&p->uart);
     pmtimer_init(&p->pmtimer, tsc_hz);
     kbc_init(&p->kbc);
+    pci_init(&p->pci);
+    fwcfg_init(&p->fwcfg, 1, memory);
+    crtc_init(&p->crtc);
     platform_line(p, IRQ_TIMER, p->pit.out0);
     p->pic.chip[0].irr = 0; // the level it starts from is no edge
     set_deadline(p, 0);
@@ -253,8 +253,50 @@ PORT_HANDLER(pm_timer_port) {
     return true;
 }
 
-PORT_HANDLER(pci_port) { // no function answers
-    nobody(p, c, tsc, port, size, write, value, action);
+// Configuration data of any size; the address register is a doubleword or nothing.
+PORT_HANDLER(pci_port) {
+    if (port < PCI_DATA) {
+        nobody(p, c, tsc, port, size, write, value, action);
+    } else if (write) {
+        pci_write(&p->pci, port, size, *value);
+    } else {
+        *value = pci_read(&p->pci, port, size);
+    }
+    return true;
+}
+
+PORT_HANDLER(pci_address_port) {
+    UNUSED(c), UNUSED(tsc), UNUSED(port), UNUSED(size), UNUSED(action);
+    if (write) {
+        pci_set_address(&p->pci, *value);
+    } else {
+        *value = p->pci.address;
+    }
+    return true;
+}
+
+// The selector is written as a word; data goes byte by byte, also by a wide IN.
+PORT_HANDLER(fwcfg_port) {
+    UNUSED(c), UNUSED(tsc), UNUSED(action);
+    if (write && port == FWCFG_SELECTOR) {
+        fwcfg_select(&p->fwcfg, (uint16_t)*value);
+    } else if (!write) {
+        uint32_t all = 0;
+        for (unsigned i = 0; i < size; i++) {
+            all |= (uint32_t)(port == FWCFG_DATA ? fwcfg_read(&p->fwcfg) : 0) << 8 * i;
+        }
+        *value = all;
+    }
+    return true;
+}
+
+PORT_HANDLER(crtc_port) {
+    UNUSED(c), UNUSED(tsc), UNUSED(size), UNUSED(action);
+    if (write) {
+        crtc_write(&p->crtc, port, (uint8_t)*value);
+    } else {
+        *value = crtc_read(&p->crtc, port);
+    }
     return true;
 }
 
@@ -296,6 +338,13 @@ static port_handler *handler_of(uint16_t port) {
         case PCI_ADDRESS:
         case PCI_ADDRESS + 2 ... PCI_DATA_LAST:
             return pci_port;
+        case FWCFG_SELECTOR:
+        case FWCFG_DATA:
+            return fwcfg_port;
+        case CRTC_INDEX:
+        case CRTC_DATA:
+        case CRTC_STATUS:
+            return crtc_port;
         default:
             return nobody;
     }
@@ -310,14 +359,13 @@ PORT_HANDLER(wide_port) {
         return exit_port(p, c, tsc, port, size, write, value, action);
     }
     if (port == PCI_ADDRESS && size == 4) {
-        // A configuration mechanism would return what was written: without one
-        // Linux needs a few accesses to see that there is no PCI, not a thousand.
-        if (write) {
-            p->pci_address = *value;
-        } else {
-            *value = UINT32_MAX;
-        }
-        return true;
+        return pci_address_port(p, c, tsc, port, size, write, value, action);
+    }
+    if (port >= PCI_DATA && port <= PCI_DATA_LAST) {
+        return pci_port(p, c, tsc, port, size, write, value, action);
+    }
+    if (port == FWCFG_DATA || (port == FWCFG_SELECTOR && size == 2)) {
+        return fwcfg_port(p, c, tsc, port, size, write, value, action);
     }
     if (size == 2 && port % 2 == 0 && handler_of(port) == pm1_port) {
         return pm1_port(p, c, tsc, port, size, write, value, action);

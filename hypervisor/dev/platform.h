@@ -10,7 +10,10 @@
 #include <stdint.h>
 
 #include "dev/console.h"
+#include "dev/crtc.h"
+#include "dev/fwcfg.h"
 #include "dev/kbc.h"
+#include "dev/pci.h"
 #include "dev/pic.h"
 #include "dev/pit.h"
 #include "dev/pmtimer.h"
@@ -40,9 +43,11 @@ struct platform {
     struct uart uart;
     struct pmtimer pmtimer;
     struct kbc kbc;
+    struct pci pci;
+    struct fwcfg fwcfg;
+    struct crtc crtc;
     uint32_t exit_status;          // last write to port 0xF4
     uint8_t port92, reset_control; // 0x92, 0xCF9
-    uint32_t pci_address;          // 0xCF8
     uint8_t post_code;             // port 0x80
 };
 

@@ -155,6 +155,7 @@ int guest_power_devices(struct guest *g, uint64_t unix_seconds) {
     g->unix_seconds = unix_seconds;
     platform_init(&g->platform, tsc_hz, unix_seconds, memory);
     guest_devices_reset(g);
+    fwcfg_init(&g->platform.fwcfg, (uint16_t)g->vcpu_count, memory);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 // Ports, access sizes, interrupt lines and the calls that end a guest.
 // sources: hypervisor/dev/platform.c hypervisor/dev/pic.c hypervisor/dev/pit.c hypervisor/dev/rtc.c
 // sources: hypervisor/dev/uart.c hypervisor/dev/pmtimer.c hypervisor/dev/kbc.c hypervisor/dev/console.c
+// sources: hypervisor/dev/pci.c hypervisor/dev/fwcfg.c hypervisor/dev/crtc.c
 #include "check.h"
 #include "dev/platform.h"
 
@@ -73,7 +74,7 @@ CASE(starts_quiet) {
 }
 
 CASE(unclaimed_ports) {
-    static const uint16_t ports[] = {0x00, 0x2F8, 0x3E8, 0x2E8, 0x1F7, 0x3D4, 0x4E, 0xED, 0x60C, 0xFFFF, 0x100, 0xF4};
+    static const uint16_t ports[] = {0x00, 0x2F8, 0x3E8, 0x2E8, 0x1F7, 0x3C0, 0x4E, 0xED, 0x60C, 0xFFFF, 0x100, 0xF4};
     start();
     for (unsigned i = 0; i < sizeof ports / sizeof *ports; i++) {
         in(ports[i], 1);
@@ -136,16 +137,47 @@ CASE(power_off) {
     EQUAL(out(0x604, 4, 0x2000), PLATFORM_POWEROFF);
 }
 
-CASE(no_pci) {
+CASE(pci_configuration) {
     start();
     out(0xCF8, 4, 0x80000000);
     CHECK(claimed);
-    EQUAL(in(0xCF8, 4), 0xFFFFFFFF);
+    EQUAL(in(0xCF8, 4), 0x80000000);
+    EQUAL(in(0xCFC, 4), 0x12378086);
+    EQUAL(in(0xCFE, 2), 0x1237);
+    EQUAL(in(0xCFD, 1), 0x80);
+    EQUAL(out(0xCFB, 1, 1), PLATFORM_GO_ON); // a byte does not reach the address register
+    EQUAL(in(0xCF8, 4), 0x80000000);
+    EQUAL(in(0xCFA, 2), 0xFFFF);
+    out(0xCF8, 4, 0x80000800); // device 1
     EQUAL(in(0xCFC, 4), 0xFFFFFFFF);
-    EQUAL(in(0xCFE, 2), 0xFFFF);
-    EQUAL(out(0xCFB, 1, 1), PLATFORM_GO_ON);
     EQUAL(out(0xCF8, 4, 0x80000600), PLATFORM_GO_ON); // byte 1 of it is not the reset register
     EQUAL(in(0xCF9, 1), 0);
+}
+
+CASE(firmware_configuration) {
+    start();
+    out(0x510, 2, 0x0005);
+    CHECK(claimed);
+    EQUAL(in(0x511, 1), 1);
+    EQUAL(in(0x511, 1), 0);
+    out(0x510, 2, 0x0003);
+    EQUAL(in(0x511, 4), 64u << 20);
+    out(0x510, 2, 0);
+    EQUAL(in(0x511, 1), 'Q');
+    EQUAL(in(0x511, 1), 'E');
+    out(0x511, 1, 'x'); // nothing is written by this port
+    EQUAL(in(0x511, 1), 'M');
+}
+
+CASE(text_cursor) {
+    start();
+    out(0x3D4, 2, 0x120E); // index and data in one go
+    out(0x3D4, 1, 0x0F);
+    out(0x3D5, 1, 0x34);
+    EQUAL(in(0x3D5, 1), 0x34);
+    out(0x3D4, 1, 0x0E);
+    EQUAL(in(0x3D4, 2), 0x120E);
+    CHECK(claimed);
 }
 
 CASE(debug_port) {
@@ -483,7 +515,8 @@ CASE(a_copy_is_a_snapshot) {
 // Whatever a guest does to its ports, no call fails, hangs or asks for the past.
 CASE(random_accesses) {
     static const uint16_t bases[] = {
-        0x20, 0x40, 0x60, 0x70, 0x80, 0x90, 0xA0, 0xE8, 0x3F8, 0x4D0, 0x600, 0x604, 0x608, 0xCF8, 0xCFC};
+        0x20, 0x40, 0x60, 0x70, 0x80, 0x90, 0xA0, 0xE8, 0x3F8, 0x4D0, 0x600, 0x604, 0x608, 0xCF8, 0xCFC,
+        0x510, 0x3D4};
     uint64_t seed = 99;
     start();
     for (unsigned i = 0; i < 300000; i++) {

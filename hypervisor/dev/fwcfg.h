@@ -1,0 +1,21 @@
+// The firmware configuration device of QEMU's PC (its docs/specs/fw_cfg.rst), without
+// DMA: a selector and a data port, by which test kernels learn CPUs and memory.
+#ifndef VIPERVISOR_DEV_FWCFG_H
+#define VIPERVISOR_DEV_FWCFG_H
+
+#include <stdint.h>
+
+enum { FWCFG_SELECTOR = 0x510, FWCFG_DATA = 0x511 };
+
+struct fwcfg {
+    uint64_t memory; // bytes of RAM
+    uint16_t cpus;
+    uint16_t selector;
+    uint32_t at; // next byte of the selected item
+};
+
+void fwcfg_init(struct fwcfg *f, uint16_t cpus, uint64_t memory);
+void fwcfg_select(struct fwcfg *f, uint16_t key);
+uint8_t fwcfg_read(struct fwcfg *f); // 0 past the item's end
+
+#endif
