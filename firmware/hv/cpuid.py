@@ -63,6 +63,15 @@ LEAF_80000001_EDX = {
 }
 LEAF_80000008_EBX = {"clzero": 0, "xsaveerptr": 2}
 
+# The core has local APICs and an I/O APIC (CPUID, MADT and MP table show them), and the
+# local APIC has an x2APIC mode.
+APICS = False
+X2APIC = False
+EDX_APIC = 1 << 9
+ECX_X2APIC = 1 << 21
+ECX_TSC_DEADLINE = 1 << 24
+EAX_ARAT = 1 << 2  # leaf 6: the APIC timer always runs
+
 ECX_XSAVE = 1 << 26
 ECX_HYPERVISOR = 1 << 31
 EBX_TSC_ADJUST = 1 << 1
@@ -129,15 +138,15 @@ def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):
         1,
         eax,
         ebx & EBX_CLFLUSH_SIZE | EBX_ONE_CPU,
-        ecx & _bits(LEAF_1_ECX) | ECX_HYPERVISOR,
-        edx & _bits(LEAF_1_EDX),
+        ecx & _bits(LEAF_1_ECX) | ECX_HYPERVISOR | _apic_ecx(),
+        edx & _bits(LEAF_1_EDX) | (EDX_APIC if APICS else 0),
         flags=APIC_ID | OSXSAVE,
     )
     if intel:
         table.add(2, *physical(2))
     _caches(table, physical, intel)
     table.add(5)
-    table.add(6)
+    table.add(6, EAX_ARAT if APICS else 0)
     rdtscp = bool(cpuid(0x8000_0001, 0)[3] & EDX_RDTSCP & ~hide_ext)
     _leaf_7(table, physical, hide_7, rdtscp)
     table.add(0xA)
@@ -152,6 +161,18 @@ def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):
         table.add(KVM + 1, features)
     _extended(table, cpuid, hide_ext, intel)
     return table
+
+
+def _apic_ecx():
+    if not APICS:
+        return 0
+    return ECX_TSC_DEADLINE | (ECX_X2APIC if X2APIC else 0)
+
+
+def identity(cpuid):
+    """Signature and feature bits of leaf 1, as firmware tables repeat them."""
+    eax, _, _, edx = cpuid(1, 0)
+    return eax, edx & _bits(LEAF_1_EDX) | (EDX_APIC if APICS else 0)
 
 
 def build(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):

@@ -1,7 +1,7 @@
 """Guests: made, loaded, started, looked at."""
 
 import _hv
-from hv import acpi, clock, cpuid, msr, text
+from hv import acpi, clock, cpuid, mptable, msr, smbios, text
 from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
@@ -15,8 +15,6 @@ CPUID_MAX_EXTENDED = 0x8000_0000
 CPUID_FEATURES = 0x8000_0001
 CPUID_ADDRESS_SIZES = 0x8000_0008
 KHZ = 1000
-# The core has local APICs and an I/O APIC: shown in the tables then.
-APICS = False
 
 # Guests by id, so that a name is always the same object.
 _known = {}
@@ -196,7 +194,7 @@ class Guest:
 
     def _place(self):
         name, initrd, cmdline, kind, modules = self._load
-        for at, table in acpi.build(len(self.vcpus), APICS):
+        for at, table in self._tables():
             _hv.guest_write(self.id, at, table)
         target = Target(self, name, self._fresh)
         self._fresh = False
@@ -207,6 +205,17 @@ class Guest:
         self.image, self._entry = load(target, name, initrd, cmdline, kind, modules, khz)
         self._entry.apply(self.vcpus[0])
         self.watched = False
+
+    def _tables(self):
+        """What describes the machine in memory: ACPI, SMBIOS, the MP table."""
+        count = len(self.vcpus)
+        signature, features = cpuid.identity(_hv.cpuid)
+        mhz = _hv.tsc_hz() // 1_000_000
+        out = acpi.build(count, cpuid.APICS)
+        out += smbios.build(self.memory_size, count, signature, features, mhz)
+        if cpuid.APICS:
+            out += mptable.build(count, signature, features)
+        return out
 
     def start(self):
         """Starts the guest at its entry point."""

@@ -125,8 +125,10 @@ class Guest:
     console: Console
     image: Any
     policies: dict[str, dict[str, Any]]
+    paravirt: bool
     def __init__(
-        self, name: str, cpus: int | Iterable[int] = 1, memory: str | int = "256M"
+        self, name: str, cpus: int | Iterable[int] = 1, memory: str | int = "256M",
+        devices: Iterable[str] = (), paravirt: bool = True,
     ) -> None: ...
     def load(
         self,
