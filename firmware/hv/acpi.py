@@ -9,9 +9,9 @@ import struct
 from hv import aml
 
 RSDP = 0xF0000  # searched for from 0xE0000 to 0xFFFFF on 16-byte boundaries (5.2.5.1)
-TABLES = 0xE0000  # the others, one after the other
-TABLES_END = 0xF0000
-FACS_SIZE, FACS_ALIGN, FACS_VERSION = 64, 64, 2
+FACS, XSDT, RSDT = 0xE0000, 0xE0040, 0xE0080
+TABLES, TABLES_END = 0xE00C0, 0xF0000  # the others, one after the other
+FACS_SIZE, FACS_VERSION = 64, 2
 TABLE_ALIGN = 16
 
 OEM, OEM_TABLE, CREATOR = b"VIPERV", b"VIPERVSR", b"VIPR"
@@ -52,7 +52,13 @@ EDGE_HIGH, LEVEL_HIGH = 0x5, 0xD
 ALL_CPUS, LINT1 = 0xFF, 1
 
 
+def pci_gsi(slot, pin):
+    """Where a PCI function's interrupt line ends."""
+    return PCI_GSIS[(slot + pin) % len(PCI_GSIS)]
+
+
 def checksum(data):
+    """The byte that makes the sum of all bytes 0."""
     return -sum(data) & 0xFF
 
 
@@ -137,7 +143,7 @@ def _pci_root():
                 aml.integer(slot << 16 | 0xFFFF),
                 aml.integer(pin),
                 aml.integer(0),
-                aml.integer(PCI_GSIS[(slot + pin) % len(PCI_GSIS)]),
+                aml.integer(pci_gsi(slot, pin)),
             ])
             for slot in range(1, PCI_SLOTS)
             for pin in range(PCI_PINS)
@@ -167,10 +173,10 @@ def xsdt(addresses):
     return table(b"XSDT", 1, struct.pack("<%dQ" % len(addresses), *addresses))
 
 
-def rsdp(rsdt_at, xsdt_at):
-    """Root pointer: a checksum over its ACPI 1.0 part and one over all (5.2.5.3)."""
+def pointer():
+    """The RSDP: a checksum over its ACPI 1.0 part and one over all (5.2.5.3)."""
     out = bytearray(struct.pack(
-        "<8sB6sBIIQI", b"RSD PTR ", 0, OEM, 2, rsdt_at, RSDP_SIZE, xsdt_at, 0))
+        "<8sB6sBIIQI", b"RSD PTR ", 0, OEM, 2, RSDT, RSDP_SIZE, XSDT, 0))
     out[8] = checksum(out[:RSDP_SHORT])
     out[32] = checksum(out)
     return bytes(out)
@@ -179,25 +185,14 @@ def rsdp(rsdt_at, xsdt_at):
 def build(vcpus, apics):
     """All tables as (address, bytes). Without APICs there is no MADT: a guest then
     keeps to the 8259s."""
-    out = []
-    at = TABLES
-
-    def put(data, align=TABLE_ALIGN):
-        nonlocal at
-        at = (at + align - 1) // align * align
-        place = at
-        out.append((place, data))
+    root = dsdt()
+    places, out = [], [(FACS, facs()), (TABLES, root)]
+    at = TABLES + len(root)
+    for data in [fadt(FACS, TABLES)] + ([madt(vcpus)] if apics else []):
+        at = (at + TABLE_ALIGN - 1) // TABLE_ALIGN * TABLE_ALIGN
+        places.append(at)
+        out.append((at, data))
         at += len(data)
-        return place
-
-    facs_at = put(facs(), FACS_ALIGN)
-    dsdt_at = put(dsdt())
-    places = [put(fadt(facs_at, dsdt_at))]
-    if apics:
-        places.append(put(madt(vcpus)))
-    rsdt_at = put(rsdt(places))
-    xsdt_at = put(xsdt(places))
     if at > TABLES_END:
         raise ValueError("the ACPI tables end at %#x" % at)
-    out.append((RSDP, rsdp(rsdt_at, xsdt_at)))
-    return out
+    return out + [(RSDT, rsdt(places)), (XSDT, xsdt(places)), (RSDP, pointer())]

@@ -54,7 +54,7 @@ def eisa_id(text):
     for c in text[:3]:
         letters = letters << 5 | ord(c) - 0x40
     packed = struct.pack(">HH", letters, int(text[3:], 16))
-    return bytes([DWORD]) + packed
+    return integer(struct.unpack("<I", packed)[0])
 
 
 def name(label, value):

@@ -59,7 +59,9 @@ def _problem(text):
 def _start(row, cpus, run):
     made = None
     try:
-        made = guests.Guest(row["name"], cpus, row["memory"], row.get("devices") or ())
+        made = guests.Guest(
+            row["name"], cpus, row["memory"], row.get("devices") or (),
+            row.get("paravirt", True))
         adopt(made, row, bool(run.get("single")))
         made.load(
             row["image"], row.get("initrd") or (), row.get("cmdline") or "", row.get("kind"),
@@ -116,6 +118,7 @@ def again():
         row = rows.get(guest.name)
         if row is not None:
             adopt(guest, row, events.quiet)
+            guest.paravirt = row.get("paravirt", True)
             guest._load = (
                 row["image"], tuple(row.get("initrd") or ()), row.get("cmdline") or "",
                 row.get("kind"), tuple(row.get("modules") or ()))

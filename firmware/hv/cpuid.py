@@ -157,6 +157,12 @@ def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):
     return table
 
 
+def identity(cpuid):
+    """Signature and feature bits of leaf 1, as firmware tables repeat them."""
+    eax, _, _, edx = cpuid(1, 0)
+    return eax, edx & _bits(LEAF_1_EDX) | EDX_APIC
+
+
 def build(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):
     """The packed table for `_hv.guest_set_cpuid`."""
     return answers(cpuid, caps, tsc_hz, guest_id, vcpus, paravirt).packed()

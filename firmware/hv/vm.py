@@ -1,7 +1,7 @@
 """Guests: made, loaded, started, looked at."""
 
 import _hv
-from hv import acpi, clock, cpuid, msr, text
+from hv import acpi, clock, cpuid, mptable, msr, smbios, text
 from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
@@ -202,7 +202,7 @@ class Guest:
 
     def _place(self):
         name, initrd, cmdline, kind, modules = self._load
-        for at, table in acpi.build(len(self.vcpus), True):
+        for at, table in self._tables():
             _hv.guest_write(self.id, at, table)
         target = Target(self, name, self._fresh)
         self._fresh = False
@@ -213,6 +213,15 @@ class Guest:
         self.image, self._entry = load(target, name, initrd, cmdline, kind, modules, khz)
         self._entry.apply(self.vcpus[0])
         self.watched = False
+
+    def _tables(self):
+        """What describes the machine in memory: ACPI, SMBIOS, the MP table."""
+        count = len(self.vcpus)
+        signature, features = cpuid.identity(_hv.cpuid)
+        mhz = _hv.tsc_hz() // 1_000_000
+        return (acpi.build(count, True)
+                + smbios.build(self.memory_size, count, signature, features, mhz)
+                + mptable.build(count, signature, features))
 
     def start(self):
         """Starts the guest at its entry point."""

@@ -42,6 +42,7 @@ PACKAGES = (
     Package("grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi/multiboot2.mod"),
     Package("xorriso", "/usr/bin/xorriso"),
     Package("mtools", "/usr/bin/mformat"),
+    Package("acpica-tools", "/usr/bin/iasl"),
 )
 # Only where python3 cannot make a virtual environment by itself.
 VENV_PACKAGE = Package("python3-venv", "/usr/bin/python3")

@@ -138,6 +138,7 @@ def single_guest(
     cpus: int = 1,
     memory: str = "256M",
     devices: Sequence[str] = (),
+    paravirt: bool = True,
     reboot: bool = False,
     control: bool = False,
     name: str = "guest",
@@ -153,6 +154,7 @@ def single_guest(
         "modules": [str(p) for p in modules],
         "cmdline": cmdline,
         "devices": list(devices),
+        "paravirt": paravirt,
         "on_reboot": "restart" if reboot else "stop",
     }
     if kind is not None:

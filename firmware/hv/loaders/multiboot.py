@@ -2,6 +2,7 @@
 
 import struct
 
+from hv import acpi
 from hv.loaders import entry, layout
 from hv.rules.image import MIB, PCI_HOLE
 
@@ -11,6 +12,7 @@ MAGIC1, MAGIC2 = 0x2BADB002, 0x36D76289
 HAS_MEMORY, HAS_CMDLINE, HAS_MODULES, HAS_MAP, HAS_NAME = 1 << 0, 1 << 2, 1 << 3, 1 << 6, 1 << 9
 # Tag types of the multiboot 2 information (3.6).
 TAG_END, TAG_CMDLINE, TAG_NAME, TAG_MODULE, TAG_MEMORY, TAG_MAP = 0, 1, 2, 3, 4, 6
+TAG_RSDP_OLD, TAG_RSDP = 14, 15  # copies of the RSDP of ACPI 1.0 and of 2.0 and later
 MODULE_ENTRY = 16
 MAP_ENTRY = 24
 
@@ -69,7 +71,10 @@ def enter2(target, info, files, sizes, cmdline):
     rows = struct.pack("<2I", MAP_ENTRY, 0)
     for base, size, kind in layout.e820(target.memory):
         rows += struct.pack("<QQII", base, size, kind, 0)
-    tags += _tag(TAG_MAP, rows) + _tag(TAG_END, b"")
+    tags += _tag(TAG_MAP, rows)
+    pointer = acpi.pointer()
+    tags += _tag(TAG_RSDP_OLD, pointer[: acpi.RSDP_SHORT]) + _tag(TAG_RSDP, pointer)
+    tags += _tag(TAG_END, b"")
     if layout.INFO + 8 + len(tags) > layout.STRINGS_END:
         raise ValueError("command line and module names are too long together: %d bytes"
                          % len(tags))

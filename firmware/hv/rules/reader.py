@@ -20,7 +20,7 @@ POLICIES = ("stop", "restart", "pause")
 
 GUEST_KEYS = (
     "name", "cpus", "memory", "image", "kind", "initrd", "cmdline", "modules", "devices",
-    "on_crash", "on_poweroff", "on_reboot",
+    "paravirt", "on_crash", "on_poweroff", "on_reboot",
 )
 MACHINE_KEYS = ("cpus", "memory")
 POLICY_KEYS = ("do", "max", "delay")
@@ -157,6 +157,7 @@ class Reader:
             "cmdline": self._cmdline(row, path),
             "modules": self._paths(row, "modules", path),
             "devices": self._devices(row, path),
+            "paravirt": self._flag(row, "paravirt", True, path),
         }
         for key, do in DEFAULT_POLICY.items():
             out[key] = self._policy(row.get(key, do), path + (key,))
@@ -282,6 +283,14 @@ class Reader:
                     % ", ".join(DEVICES)
                 self.find("device-unknown", path, "device %r" % (name,), remedy)
         return [n for n in value if n in DEVICES]
+
+    def _flag(self, row, key, default, path):
+        value = row.get(key, default)
+        if not isinstance(value, bool):
+            self.find("type-wrong", path + (key,), "%s is %r" % (key, value),
+                      "write %s = true or %s = false" % (key, key))
+            return default
+        return value
 
     def _policy(self, value, path):
         if isinstance(value, str):

@@ -47,6 +47,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--initrd", action="append", type=Path, default=[], metavar="FILE")
     parser.add_argument("--module", action="append", type=Path, default=[], metavar="FILE")
     parser.add_argument("--device", action="append", default=[], metavar="NAME")
+    parser.add_argument(
+        "--no-paravirt", action="store_true", help="show the guest no KVM-compatible clock"
+    )
     parser.add_argument("--cpus", type=common.positive, default=1, metavar="N")
     parser.add_argument("--memory", default="256M", metavar="SIZE")
     common.add_machine_options(parser)
@@ -72,6 +75,7 @@ def plan(options: argparse.Namespace, accel: str) -> tuple[dict[str, Any], dict[
         cpus=options.cpus,
         memory=options.memory,
         devices=options.device,
+        paravirt=not options.no_paravirt,
         reboot=options.reboot,
         # Bochs runs its CPUs in turn: a second one for a single guest CPU only costs time.
         control=accel == "bochs",
