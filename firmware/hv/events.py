@@ -8,7 +8,7 @@ import io
 import sys
 
 import _hv
-from hv import channel, ready, timers
+from hv import channel, exits, ready, timers
 from hv import vm as guests
 
 LASTING = ("off", "crashed")
@@ -47,6 +47,13 @@ def notice(text):
         print(text)
 
 
+def complain(text):
+    """A notice that nobody may miss: a host that runs one guest is told as well."""
+    notice(text)
+    if quiet:
+        channel.error(text)
+
+
 def pump():
     """Handles every event there is. May be called from anywhere: from a wait at the
     prompt, and between its bytecodes by the core."""
@@ -56,6 +63,10 @@ def pump():
         try:
             event = _hv.event()
             while event is not None:
+                if not isinstance(event, tuple):
+                    exits.serve(event)
+                    event = _hv.event()
+                    continue
                 kind = event[0]
                 if kind == "state":
                     changed(event[1])
