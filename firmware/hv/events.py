@@ -29,9 +29,11 @@ _draining = False
 _seen = {}  # guest id -> last state told
 
 
-def wake(_=None):
-    """For `_hv.notify`."""
+def wake(first=None):
+    """For `_hv.notify`, with the first event."""
     try:
+        if first is not None:
+            handle(first)
         pump()
     except Exception as e:  # an error here must not end up in an unrelated statement
         notice("hv: internal error, please report it: %s" % traceback(e).strip())
@@ -63,22 +65,26 @@ def pump():
         try:
             event = _hv.event()
             while event is not None:
-                if not isinstance(event, tuple):
-                    exits.serve(event)
-                    event = _hv.event()
-                    continue
-                kind = event[0]
-                if kind == "state":
-                    changed(event[1])
-                elif kind == "channel":
-                    frame(event[1], event[2], event[3])
-                elif kind == "message":
-                    message(event[1], event[2], event[3], event[4])
+                handle(event)
                 event = _hv.event()
             timers.run()
         finally:
             _draining = False
     _execute()
+
+
+def handle(event):
+    kind = event[0]
+    if kind == "state":
+        changed(event[1])
+    elif kind == "channel":
+        frame(event[1], event[2], event[3])
+    elif kind == "message":
+        message(event[1], event[2], event[3], event[4])
+    elif kind == "watch":
+        exits.watched(event[1])
+    else:
+        exits.served(kind, event[1], event[2])
 
 
 # -- guests

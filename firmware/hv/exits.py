@@ -212,26 +212,33 @@ def on(guest, kind, name, instead, filters):
     return made
 
 
-# -- serving
+# -- serving: the core calls the one handler of an exit; the rest comes here
 
 
-def serve(x):
-    """Calls the handlers of the exit that x shows and lets the vCPU go on."""
-    try:
-        waiting = x.slots
-        if waiting & (waiting - 1):
-            result = _several(x, waiting)
-        else:
-            result = x.table[x.slot](x)
-        if result is not None and hasattr(result, "send"):
-            from hv import later
-
-            later.run(x, result)
+def served(kind, x, more):
+    """An exit whose handler did not simply answer: `_hv.event()`'s other events."""
+    if kind == "several":
+        try:
+            more = _several(x, x.slots)
+        except BaseException as e:
+            failed(x, e)
             return
-    except BaseException as e:
-        failed(x, e)
-        return
-    if not x.done():
+        finish(x, more)
+    elif kind == "later":
+        finish(x, more)
+    elif kind == "failed":
+        failed(x, more)
+    else:
+        unanswered(x)
+
+
+def finish(x, result):
+    """Behind a handler's return."""
+    if result is not None and hasattr(result, "send"):
+        from hv import later
+
+        later.run(x, result)
+    elif not x.done():
         unanswered(x)
 
 

@@ -89,10 +89,7 @@ static mp_obj_t message_event(struct guest *g, struct vcpu *v) {
     reported[g->id] |= (uint8_t)(1u << v->index);
     told[g->id] |= (uint8_t)(1u << v->index);
     if (v->message.slots != 0) {
-        mp_obj_t x = exit_object(v);
-        if (x != MP_OBJ_NULL) {
-            return x;
-        }
+        return exit_serve(v);
     }
     mp_obj_t fields[5] = {
         MP_OBJ_NEW_QSTR(MP_QSTR_message), MP_OBJ_NEW_SMALL_INT(g->id), MP_OBJ_NEW_SMALL_INT(v->index),
@@ -129,7 +126,10 @@ static mp_obj_t hv_event(void) {
             if (waiting_vcpu(g) != NULL) {
                 __atomic_or_fetch(&g->events, (uint32_t)GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
             }
-            return event;
+            if (event != mp_const_none) {
+                return event;
+            }
+            i--; // its handler has answered: what else is there?
         }
     }
     // The round is over; who exited again meanwhile comes in the next.
@@ -180,6 +180,16 @@ void event_reset(void) {
     }
 }
 
+static mp_obj_t notify_inner(mp_obj_t function) {
+    mp_obj_t event = hv_event(); // most exits are answered in there
+    if (event != mp_const_none || alarm_due()) {
+        alarm_at = alarm_due() ? 0 : alarm_at;
+        mp_call_function_1(function, event);
+    }
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(notify_inner_obj, notify_inner);
+
 // Called between bytecodes and when idle. Not through the scheduler's queue: while
 // that runs something the VM does not look at pending exceptions, and Ctrl-C could
 // not end a handler. Exceptions are printed and go no further.
@@ -190,11 +200,8 @@ void event_notify(void) {
         return;
     }
     inside = true;
-    if (alarm_due()) {
-        alarm_at = 0;
-    }
     terminal_handler_since = rdtsc();
-    mp_call_function_1_protected(function, mp_const_none);
+    mp_call_function_1_protected(MP_OBJ_FROM_PTR(&notify_inner_obj), function);
     terminal_handler_since = 0;
     inside = false;
 }

@@ -39,12 +39,6 @@ void exit_reset(void) {
     }
 }
 
-mp_obj_t exit_object(const struct vcpu *v) {
-    mp_obj_t x = MP_STATE_VM(hv_exit_objects)[v->guest->id * GUEST_VCPUS + v->index];
-    handler_since = x == MP_OBJ_NULL ? 0 : rdtsc();
-    return x;
-}
-
 // hv.handler_limit in ticks; 0 there means none.
 static uint64_t limit(void) {
     mp_obj_t names = MP_STATE_VM(hv_names);
@@ -354,6 +348,42 @@ static mp_obj_t exit_done(mp_obj_t self) {
     return mp_const_true;
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(exit_done_obj, exit_done);
+
+static mp_obj_t told(qstr what, const struct exit_object *x, mp_obj_t more) {
+    mp_obj_t fields[3] = { MP_OBJ_NEW_QSTR(what), MP_OBJ_FROM_PTR(x), more };
+    return mp_obj_new_tuple(3, fields);
+}
+
+// Calls the one handler of a claimed exit and lets the vCPU go on: None. What is not
+// so simple is an event for Python: ("failed", x, exception), ("later", x, what the
+// handler returned), ("unanswered", x, None), ("several", x, None).
+mp_obj_t exit_serve(const struct vcpu *v) {
+    mp_obj_t object = MP_STATE_VM(hv_exit_objects)[v->guest->id * GUEST_VCPUS + v->index];
+    const struct exit_object *x = MP_OBJ_TO_PTR(object);
+    uint32_t slots = v->message.slots;
+    if (object == MP_OBJ_NULL) {
+        return mp_const_none; // nobody claims before its Exit is made
+    }
+    handler_since = rdtsc();
+    if ((slots & (slots - 1)) != 0) {
+        return told(MP_QSTR_several, x, mp_const_none);
+    }
+    size_t count;
+    mp_obj_t *table, result = mp_const_none;
+    mp_obj_get_array(x->table, &count, &table);
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) == 0) {
+        result = mp_call_function_1(table[(size_t)__builtin_ctz(slots) % count], object);
+        nlr_pop();
+    } else {
+        handler_since = 0;
+        return told(MP_QSTR_failed, x, MP_OBJ_FROM_PTR(nlr.ret_val));
+    }
+    if (result != mp_const_none) {
+        return told(MP_QSTR_later, x, result);
+    }
+    return exit_done(object) == mp_const_true ? mp_const_none : told(MP_QSTR_unanswered, x, mp_const_none);
+}
 
 static mp_obj_t exit_waits(mp_obj_t self) {
     return mp_obj_new_bool(vcpu_of(MP_OBJ_TO_PTR(self)) != NULL);

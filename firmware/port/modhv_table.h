@@ -14,7 +14,7 @@ void vcpu_take(struct vcpu *v);
 void vcpu_give(struct vcpu *v);
 
 // modhv_exit.c
-mp_obj_t exit_object(const struct vcpu *v); // what Python is told a claimed exit with
+mp_obj_t exit_serve(const struct vcpu *v); // calls the handler; None, or an event for Python
 void exit_reset(void);
 extern const mp_obj_type_t hv_exit_type;
 extern const mp_obj_fun_builtin_var_t hv_claim_obj;
