@@ -10,6 +10,7 @@
 #define WATCH_PAGES ((sizeof(struct watch) + PAGE_SIZE - 1) / PAGE_SIZE)
 #define HYPERCALL_PYTHON 0x1000 // numbers from here on have no answer of the core's
 #define ENOSYS_RESULT 38
+#define VANISHED (UINT32_C(1) << (CLAIMS - 1)) // the slot that nobody gets
 
 // ---- The table ----
 
@@ -56,7 +57,9 @@ static void apply_all(struct guest *g) {
         struct vcpu *v = g->vcpus[i];
         claims_apply(v);
         if (v->state == VCPU_WAITING && v->message.slots != 0) {
-            v->message.slots &= g->claims.used | UINT32_C(1) << 31; // never none: it still waits
+            uint32_t left = v->message.slots & g->claims.used;
+            v->message.slots = left != 0 ? left : VANISHED; // it still waits
+            v->message.instead &= left;
         }
     }
 }
