@@ -13,6 +13,7 @@ from hv.vm import Guest, guest, guests  # noqa: E402
 from hv.host import Machine  # noqa: E402
 
 machine = Machine()
+handler_limit = 1000  # milliseconds that a handler may take; 0: no limit
 
 __all__ = ["ABI", "Guest", "TimeoutError", "guest", "guests", "machine"]
 
@@ -37,6 +38,7 @@ def _init(namespace):
     texts.install(namespace["hv"], namespace, builtins.help)
     boot.again()
     _variables()
+    _hv.handler_names(namespace["hv"].__dict__)
     _hv.notify(events.wake)
 
 

@@ -8,7 +8,7 @@ import io
 import sys
 
 import _hv
-from hv import channel, ready, timers
+from hv import channel, exits, ready, timers
 from hv import vm as guests
 
 LASTING = ("off", "crashed")
@@ -29,9 +29,11 @@ _draining = False
 _seen = {}  # guest id -> last state told
 
 
-def wake(_=None):
-    """For `_hv.notify`."""
+def wake(first=None):
+    """For `_hv.notify`, with the first event."""
     try:
+        if first is not None:
+            handle(first)
         pump()
     except Exception as e:  # an error here must not end up in an unrelated statement
         notice("hv: internal error, please report it: %s" % traceback(e).strip())
@@ -47,6 +49,13 @@ def notice(text):
         print(text)
 
 
+def complain(text):
+    """A notice that nobody may miss: a host that runs one guest is told as well."""
+    notice(text)
+    if quiet:
+        channel.error(text)
+
+
 def pump():
     """Handles every event there is. May be called from anywhere: from a wait at the
     prompt, and between its bytecodes by the core."""
@@ -56,18 +65,26 @@ def pump():
         try:
             event = _hv.event()
             while event is not None:
-                kind = event[0]
-                if kind == "state":
-                    changed(event[1])
-                elif kind == "channel":
-                    frame(event[1], event[2], event[3])
-                elif kind == "message":
-                    message(event[1], event[2], event[3], event[4])
+                handle(event)
                 event = _hv.event()
             timers.run()
         finally:
             _draining = False
     _execute()
+
+
+def handle(event):
+    kind = event[0]
+    if kind == "state":
+        changed(event[1])
+    elif kind == "channel":
+        frame(event[1], event[2], event[3])
+    elif kind == "message":
+        message(event[1], event[2], event[3], event[4])
+    elif kind == "watch":
+        exits.watched(event[1])
+    else:
+        exits.served(kind, event[1], event[2])
 
 
 # -- guests

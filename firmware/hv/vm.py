@@ -1,7 +1,7 @@
 """Guests: made, loaded, started, looked at."""
 
 import _hv
-from hv import acpi, clock, cpuid, mptable, msr, smbios, text
+from hv import acpi, clock, cpuid, exits, mptable, msr, smbios, text
 from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
@@ -136,6 +136,7 @@ class Guest:
         self.image = None  # what load() found: kind, mode, entry, memory
         self.watched = False  # its shell was or will be announced
         self.policies = {}
+        self._slots = None  # handlers and watches (exits.py)
         self.restarts = 0
         if _id is None:
             _id = self._make(name, cpus, _size(memory), devices)
@@ -324,6 +325,15 @@ class Guest:
     def exits(self):
         """Counts of exits by kind, the most frequent first."""
         return Exits(_hv.guest_exits(self.id))
+
+    def on(self, kind, name=None, instead=False, **filters):
+        """@g.on("cpuid", leaf=1) or g.on("cpuid", function, leaf=1): exits go to Python."""
+        return exits.on(self, kind, name, instead, filters)
+
+    @property
+    def handlers(self):
+        """The handlers by name; prints as a table."""
+        return exits.Handlers(self._slots.named if self._slots else {})
 
     @property
     def crash(self):

@@ -18,6 +18,9 @@
 
 // Messages that event() has returned and answer() has not ended yet.
 static uint8_t reported[GUEST_MAX]; // bit: vCPU
+// Told since event() last returned None: one message a vCPU a round, so a guest that
+// exits all the time leaves bytecodes to the prompt.
+static uint8_t told[GUEST_MAX];
 _Static_assert(GUEST_VCPUS <= 8, "one bit a vCPU in `reported`");
 
 void event_answered(const struct vcpu *v) {
@@ -30,7 +33,7 @@ void event_guest_made(uint32_t id) {
 
 static struct vcpu *waiting_vcpu(const struct guest *g) {
     for (uint32_t i = 0; i < g->vcpu_count; i++) {
-        if (g->vcpus[i]->state == VCPU_WAITING && !(reported[g->id] & (1u << i))) {
+        if (g->vcpus[i]->state == VCPU_WAITING && !((reported[g->id] | told[g->id]) & (1u << i))) {
             return g->vcpus[i];
         }
     }
@@ -50,7 +53,7 @@ bool event_ready(void) {
     for (uint32_t i = 0; i < GUEST_MAX; i++) {
         const struct guest *g = &guests[i];
         if (g->state != GUEST_FREE && g->events != 0
-            && ((g->events & GUEST_EVENT_STATE) || waiting_vcpu(g) != NULL)) {
+            && ((g->events & (GUEST_EVENT_STATE | GUEST_EVENT_WATCH)) || waiting_vcpu(g) != NULL)) {
             return true;
         }
     }
@@ -68,48 +71,30 @@ static mp_obj_t channel_event(const struct channel_frame *f) {
 
 // What the core cannot answer itself, as Python needs it.
 static mp_obj_t message_detail(const struct vcpu *v) {
-    const struct exit_record *e = &v->exit;
-    mp_obj_t f[5];
-    size_t n = 0;
-    switch (e->kind) {
-        case EXIT_HYPERCALL:
-            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RAX] & UINT32_MAX);
-            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RBX]);
-            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RCX]);
-            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RDX]);
-            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RSI]);
-            break;
-        case EXIT_CPUID:
-        case EXIT_RDMSR:
-        case EXIT_WRMSR:
-            f[n++] = mp_obj_new_int_from_ull(v->gpr[e->kind == EXIT_CPUID ? GPR_RAX : GPR_RCX] & UINT32_MAX);
-            f[n++] = e->kind == EXIT_CPUID ? mp_obj_new_int_from_ull(v->gpr[GPR_RCX] & UINT32_MAX)
-                : mp_obj_new_int_from_ull((v->gpr[GPR_RDX] << 32) | (v->gpr[GPR_RAX] & UINT32_MAX));
-            break;
-        case EXIT_IO:
-            f[n++] = MP_OBJ_NEW_SMALL_INT(e->io.port);
-            f[n++] = MP_OBJ_NEW_SMALL_INT(e->io.size);
-            f[n++] = mp_obj_new_bool(!e->io.in);
-            f[n++] = mp_obj_new_int_from_ull(v->gpr[GPR_RAX] & (UINT64_MAX >> (64 - 8 * e->io.size)));
-            break;
-        case EXIT_NESTED_FAULT:
-            f[n++] = mp_obj_new_int_from_ull(e->nested.gpa);
-            f[n++] = MP_OBJ_NEW_SMALL_INT(e->nested.access);
-            break;
-        default:
-            f[n++] = mp_obj_new_int_from_ull(e->raw);
-            f[n++] = mp_obj_new_int_from_ull(e->qualification);
-            break;
+    const uint64_t *word = v->message.words.word;
+    mp_obj_t f[EXIT_WORDS];
+    size_t n = v->exit.kind == EXIT_HYPERCALL ? EXIT_WORDS : v->exit.kind == EXIT_IO ? 4 : 2;
+    for (size_t i = 0; i < n; i++) {
+        f[i] = mp_obj_new_int_from_ull(word[i]);
+    }
+    if (v->exit.kind == EXIT_IO) {
+        f[2] = mp_obj_new_bool(word[2] != 0);
+    } else if (v->exit.kind == EXIT_NESTED_FAULT) {
+        f[1] = MP_OBJ_NEW_SMALL_INT(v->exit.nested.access);
     }
     return mp_obj_new_tuple(n, f);
 }
 
 static mp_obj_t message_event(struct guest *g, struct vcpu *v) {
+    reported[g->id] |= (uint8_t)(1u << v->index);
+    told[g->id] |= (uint8_t)(1u << v->index);
+    if (v->message.slots != 0) {
+        return exit_serve(v);
+    }
     mp_obj_t fields[5] = {
         MP_OBJ_NEW_QSTR(MP_QSTR_message), MP_OBJ_NEW_SMALL_INT(g->id), MP_OBJ_NEW_SMALL_INT(v->index),
         MP_OBJ_NEW_QSTR(hv_exit_name(v->exit.kind)), message_detail(v),
     };
-    reported[g->id] |= (uint8_t)(1u << v->index);
     return mp_obj_new_tuple(5, fields);
 }
 
@@ -128,6 +113,11 @@ static mp_obj_t hv_event(void) {
             mp_obj_t fields[2] = { MP_OBJ_NEW_QSTR(MP_QSTR_state), MP_OBJ_NEW_SMALL_INT(i) };
             return mp_obj_new_tuple(2, fields);
         }
+        if (g->events & GUEST_EVENT_WATCH) {
+            __atomic_and_fetch(&g->events, (uint32_t)~GUEST_EVENT_WATCH, __ATOMIC_ACQ_REL);
+            mp_obj_t fields[2] = { MP_OBJ_NEW_QSTR(MP_QSTR_watch), MP_OBJ_NEW_SMALL_INT(i) };
+            return mp_obj_new_tuple(2, fields);
+        }
         // The flag first, then the search: a vCPU that waits from now on sets it again.
         __atomic_and_fetch(&g->events, (uint32_t)~GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
         struct vcpu *v = waiting_vcpu(g);
@@ -136,7 +126,19 @@ static mp_obj_t hv_event(void) {
             if (waiting_vcpu(g) != NULL) {
                 __atomic_or_fetch(&g->events, (uint32_t)GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
             }
-            return event;
+            if (event != mp_const_none) {
+                return event;
+            }
+            i--; // its handler has answered: what else is there?
+        }
+    }
+    // The round is over; who exited again meanwhile comes in the next.
+    for (uint32_t i = 0; i < GUEST_MAX; i++) {
+        if (told[i] != 0) {
+            told[i] = 0;
+            if (waiting_vcpu(&guests[i]) != NULL) {
+                __atomic_or_fetch(&guests[i].events, (uint32_t)GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
+            }
         }
     }
     return mp_const_none;
@@ -169,12 +171,24 @@ void event_reset(void) {
     terminal_handler_since = 0;
     // A message whose handler is gone is told to the next one.
     memset(reported, 0, sizeof(reported));
+    memset(told, 0, sizeof(told));
+    exit_reset();
     for (uint32_t i = 0; i < GUEST_MAX; i++) {
         if (guests[i].state != GUEST_FREE) {
             __atomic_or_fetch(&guests[i].events, (uint32_t)GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
         }
     }
 }
+
+static mp_obj_t notify_inner(mp_obj_t function) {
+    mp_obj_t event = hv_event(); // most exits are answered in there
+    if (event != mp_const_none || alarm_due()) {
+        alarm_at = alarm_due() ? 0 : alarm_at;
+        mp_call_function_1(function, event);
+    }
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(notify_inner_obj, notify_inner);
 
 // Called between bytecodes and when idle. Not through the scheduler's queue: while
 // that runs something the VM does not look at pending exceptions, and Ctrl-C could
@@ -186,11 +200,8 @@ void event_notify(void) {
         return;
     }
     inside = true;
-    if (alarm_due()) {
-        alarm_at = 0;
-    }
     terminal_handler_since = rdtsc();
-    mp_call_function_1_protected(function, mp_const_none);
+    mp_call_function_1_protected(MP_OBJ_FROM_PTR(&notify_inner_obj), function);
     terminal_handler_since = 0;
     inside = false;
 }

@@ -8,6 +8,21 @@ struct boot_module;
 struct vcpu;
 const struct boot_module *hv_boot_module(mp_obj_t name); // ValueError naming the modules
 
+// modhv_vcpu.c: the vCPU onto this CPU, so that all its state can be read and changed.
+// Nothing may raise between the two.
+void vcpu_take(struct vcpu *v);
+void vcpu_give(struct vcpu *v);
+
+// modhv_exit.c
+mp_obj_t exit_serve(const struct vcpu *v); // calls the handler; None, or an event for Python
+void exit_reset(void);
+extern const mp_obj_type_t hv_exit_type;
+extern const mp_obj_fun_builtin_var_t hv_claim_obj;
+extern const mp_obj_fun_builtin_fixed_t hv_unclaim_obj, hv_claim_hits_obj, hv_handler_names_obj, hv_watch_read_obj;
+#define HV_EXIT_TABLE \
+    { MP_ROM_QSTR(MP_QSTR_Exit), MP_ROM_PTR(&hv_exit_type) }, HV_ENTRY(claim), HV_ENTRY(unclaim), \
+    HV_ENTRY(claim_hits), HV_ENTRY(handler_names), HV_ENTRY(watch_read),
+
 // modhv_event.c, for the calls that end messages and fill guest slots.
 void event_answered(const struct vcpu *v);
 void event_guest_made(uint32_t id);

@@ -8,7 +8,7 @@
 
 // The vCPU onto this CPU, so that all its state can be read and changed. Nothing may
 // raise between take() and give().
-static void take(struct vcpu *v) {
+void vcpu_take(struct vcpu *v) {
     if (v->guest->state == GUEST_RUNNING && v->state != VCPU_WAITING) {
         hv_check(-EBUSY); // it runs: pause the guest first
     }
@@ -22,7 +22,7 @@ static void take(struct vcpu *v) {
     }
 }
 
-static void give(struct vcpu *v) {
+void vcpu_give(struct vcpu *v) {
     vcpu_put(v);
     if (v->guest->state == GUEST_RUNNING) {
         vcpu_unpark(v);
@@ -43,9 +43,9 @@ static uint64_t register_number(mp_obj_t reg) {
 static mp_obj_t hv_reg_get(mp_obj_t id, mp_obj_t index, mp_obj_t reg) {
     struct vcpu *v = hv_vcpu(hv_guest(id), index);
     uint64_t n = register_number(reg);
-    take(v);
+    vcpu_take(v);
     uint64_t value = n < GPR_COUNT ? v->gpr[n] : n == HV_RIP ? v->rip : virt->reg_get(v, n - HV_REG_FIRST);
-    give(v);
+    vcpu_give(v);
     return mp_obj_new_int_from_ull(value);
 }
 MP_DEFINE_CONST_FUN_OBJ_3(hv_reg_get_obj, hv_reg_get);
@@ -56,7 +56,7 @@ static mp_obj_t hv_reg_set(size_t n_args, const mp_obj_t *args) {
     uint64_t n = register_number(args[2]);
     uint64_t value = hv_u64(args[3], "value");
     int error = 0;
-    take(v);
+    vcpu_take(v);
     if (n < GPR_COUNT) {
         v->gpr[n] = value;
     } else if (n == HV_RIP) {
@@ -64,7 +64,7 @@ static mp_obj_t hv_reg_set(size_t n_args, const mp_obj_t *args) {
     } else {
         error = virt->reg_set(v, n - HV_REG_FIRST, value);
     }
-    give(v);
+    vcpu_give(v);
     if (error == -EINVAL) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("the register cannot hold 0x%lx"), value);
     }
@@ -78,9 +78,9 @@ static mp_obj_t hv_seg_get(mp_obj_t id, mp_obj_t index, mp_obj_t seg) {
     struct vcpu *v = hv_vcpu(hv_guest(id), index);
     enum vseg n = (enum vseg)hv_range(seg, SEG_COUNT - 1, "segment");
     struct segment s;
-    take(v);
+    vcpu_take(v);
     virt->seg_get(v, n, &s);
-    give(v);
+    vcpu_give(v);
     mp_obj_t fields[4] = {
         MP_OBJ_NEW_SMALL_INT(s.selector), mp_obj_new_int_from_ull(s.base), mp_obj_new_int_from_ull(s.limit),
         mp_obj_new_int_from_ull(s.attributes),
@@ -99,9 +99,9 @@ static mp_obj_t hv_seg_set(size_t n_args, const mp_obj_t *args) {
         .limit = (uint32_t)hv_range(args[5], UINT32_MAX, "limit"),
         .attributes = (uint32_t)hv_range(args[6], UINT32_MAX, "attributes"),
     };
-    take(v);
+    vcpu_take(v);
     int error = virt->seg_set(v, n, &s);
-    give(v);
+    vcpu_give(v);
     if (error == -EINVAL) {
         mp_raise_ValueError(MP_ERROR_TEXT("the segment register cannot hold that"));
     }
@@ -111,33 +111,6 @@ static mp_obj_t hv_seg_set(size_t n_args, const mp_obj_t *args) {
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(hv_seg_set_obj, 7, 7, hv_seg_set);
 
 // ---- Answers ----
-
-// What the instruction that exited leaves in registers.
-static void complete(struct vcpu *v, uint64_t value) {
-    const struct exit_record *e = &v->exit;
-    switch (e->kind) {
-        case EXIT_HYPERCALL:
-            v->gpr[GPR_RAX] = value;
-            break;
-        case EXIT_RDMSR:
-            v->gpr[GPR_RAX] = (uint32_t)value;
-            v->gpr[GPR_RDX] = value >> 32;
-            break;
-        case EXIT_IO:
-            if (e->io.in && e->io.size == 4) {
-                v->gpr[GPR_RAX] = (uint32_t)value;
-            } else if (e->io.in) {
-                uint64_t mask = e->io.size == 1 ? UINT8_MAX : UINT16_MAX;
-                v->gpr[GPR_RAX] = (v->gpr[GPR_RAX] & ~mask) | (value & mask);
-            }
-            break;
-        default:
-            break;
-    }
-    if (e->length != 0) {
-        vcpu_skip(v, e->length);
-    }
-}
 
 enum action { ACTION_DONE, ACTION_CRASH, ACTION_UD, ACTION_GP };
 
@@ -160,15 +133,18 @@ static mp_obj_t hv_answer(size_t n_args, const mp_obj_t *args) {
     enum action action = action_of(args[2]);
     const char *why = mp_obj_is_str(args[3]) ? mp_obj_str_get_str(args[3]) : "no handler answered its exit";
     uint64_t value = action == ACTION_DONE ? hv_truncated(args[3]) : 0;
-    if (v->state != VCPU_WAITING) {
-        hv_check(-ENOENT); // there is no message of that vCPU
+    if (v->state != VCPU_WAITING || v->message.slots != 0) {
+        hv_check(-ENOENT); // there is no message of that vCPU, or Exit.done() ends it
     }
-    take(v);
+    vcpu_take(v);
     event_answered(v);
     v->state = VCPU_RUNNABLE;
     switch (action) {
         case ACTION_DONE:
-            complete(v, value);
+            claim_set_value(v, value);
+            if (v->exit.length != 0) {
+                vcpu_skip(v, v->exit.length);
+            }
             break;
         case ACTION_CRASH:
             guest_crash(v, &v->exit, "%s", why);
@@ -180,7 +156,7 @@ static mp_obj_t hv_answer(size_t n_args, const mp_obj_t *args) {
             vcpu_inject_exception(v, EXC_GP, true, 0);
             break;
     }
-    give(v);
+    vcpu_give(v);
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(hv_answer_obj, 4, 4, hv_answer);

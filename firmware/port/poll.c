@@ -50,6 +50,7 @@ void port_vm_hook(void) {
         channel_poll();
         inside = false;
     }
+    exit_check_limit();
     event_notify();
 }
 

@@ -15,6 +15,7 @@ bool event_ready(void);
 // Calls the function given to _hv.notify() when there is.
 void event_notify(void);
 void event_reset(void); // at each start of Python
+void exit_check_limit(void); // modhv_exit.c: ends a handler that runs too long
 uint64_t event_alarm(void); // host TSC at which Python wants to be called; 0: none
 
 #endif

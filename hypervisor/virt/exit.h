@@ -82,4 +82,33 @@ struct exit_record {
 
 enum cr_op { CR_WRITE, CR_READ, CR_CLTS, CR_LMSW };
 
+struct vcpu;
+// Answers an exit: false leaves the run loop with RIP where it is.
+typedef bool exit_handler(struct vcpu *v, struct exit_record *e);
+
+// What an exit is about, as it was before anybody answered it. The first word is what
+// filters compare:
+//   cpuid      leaf, subleaf              hypercall  number, RBX, RCX, RDX, RSI
+//   rdmsr      index, 0                   exception  vector, error code, address
+//   wrmsr      index, EDX:EAX             cr, dr     number, enum cr_op, value written
+//   io         port, size, write, value   others     raw reason, qualification
+//   nested_fault  guest-physical address, size (0: not known yet), write, value
+#define EXIT_WORDS 5
+struct exit_words {
+    uint64_t word[EXIT_WORDS];
+};
+
+// Beside the record in the mailbox of a vCPU that waits.
+struct exit_message {
+    struct exit_words words;
+    uint32_t slots; // claims that wait, one bit each; 0: the core itself asks
+    uint32_t instead; // those of them that the core is not asked for before
+    uint32_t state; // enum vcpu_state to go on in
+    uint32_t length; // of the instruction, whatever the core made of it
+    bool asked_core; // the core has answered
+    bool moved; // RIP is where it goes on: do not skip the instruction
+    bool injected; // an event takes the place of the answer
+    bool answered; // Python said something
+};
+
 #endif

@@ -4,6 +4,7 @@
 #include "cpu/err.h"
 #include "cpu/insn.h"
 #include "cpu/percpu.h"
+#include "virt/claim.h"
 #include "virt/decode.h"
 #include "virt/emulate.h"
 #include "virt/guest.h"
@@ -21,8 +22,6 @@ enum {
     PORT_COM1 = 0x3F8, PORT_COM1_LAST = 0x3FF,
     XCR0_SSE = 2, XCR0_AVX = 4, XCR0_MPX = 0x18, XCR0_AVX512 = 0xE0,
 };
-
-typedef bool (*exit_handler)(struct vcpu *v, struct exit_record *e);
 
 unsigned exit_cpl(struct vcpu *v) {
     return virt->cpl(v);
@@ -66,11 +65,69 @@ static uint32_t length_of(struct vcpu *v, struct exit_record *e) {
     }
 }
 
+void exit_words(const struct vcpu *v, const struct exit_record *e, struct exit_words *w) {
+    const uint64_t *gpr = v->gpr;
+    uint64_t *word = w->word;
+    *w = (struct exit_words) { { e->raw, e->qualification } };
+    switch (e->kind) {
+        case EXIT_CPUID:
+            word[0] = (uint32_t)gpr[GPR_RAX];
+            word[1] = (uint32_t)gpr[GPR_RCX];
+            break;
+        case EXIT_RDMSR:
+        case EXIT_WRMSR:
+            word[0] = (uint32_t)gpr[GPR_RCX];
+            word[1] = e->kind == EXIT_WRMSR ? gpr[GPR_RDX] << 32 | (uint32_t)gpr[GPR_RAX] : 0;
+            break;
+        case EXIT_IO:
+            word[0] = e->io.port;
+            word[1] = e->io.size;
+            word[2] = !e->io.in;
+            word[3] = e->io.in ? 0 : gpr[GPR_RAX] & UINT64_MAX >> (64 - 8 * e->io.size);
+            break;
+        case EXIT_NESTED_FAULT:
+            word[0] = e->nested.gpa;
+            word[1] = 0;
+            word[2] = (e->nested.access & ACCESS_WRITE) != 0;
+            break;
+        case EXIT_HYPERCALL:
+            word[0] = (uint32_t)gpr[GPR_RAX];
+            word[1] = gpr[GPR_RBX];
+            word[2] = gpr[GPR_RCX];
+            word[3] = gpr[GPR_RDX];
+            word[4] = gpr[GPR_RSI];
+            break;
+        case EXIT_EXCEPTION:
+            word[0] = e->exception.vector;
+            word[1] = e->exception.error;
+            word[2] = e->exception.address;
+            break;
+        case EXIT_CR:
+            word[0] = e->cr.number;
+            word[1] = e->cr.op;
+            word[2] = e->cr.decoded && e->cr.op == CR_WRITE ? gpr[e->cr.gpr & (GPR_COUNT - 1)] : 0;
+            break;
+        case EXIT_DR:
+            word[0] = e->dr.number;
+            word[1] = e->dr.write ? CR_WRITE : CR_READ;
+            word[2] = e->dr.decoded && e->dr.write ? gpr[e->dr.gpr & (GPR_COUNT - 1)] : 0;
+            break;
+        default:
+            break;
+    }
+}
+
+void exit_post(struct vcpu *v, const struct exit_record *e) {
+    v->exit = *e;
+    __atomic_store_n(&v->state, VCPU_WAITING, __ATOMIC_RELEASE);
+    guest_notify(v->guest, GUEST_EVENT_MESSAGE);
+}
+
 // A message to Python: only this vCPU waits.
 static bool ask_python(struct vcpu *v, const struct exit_record *e) {
-    v->exit = *e;
-    v->state = VCPU_WAITING;
-    guest_notify(v->guest, GUEST_EVENT_MESSAGE);
+    v->message = (struct exit_message) { .state = VCPU_RUNNABLE, .asked_core = true };
+    exit_words(v, e, &v->message.words);
+    exit_post(v, e);
     return false;
 }
 
@@ -302,7 +359,7 @@ static bool on_unknown(struct vcpu *v, struct exit_record *e) {
     return true;
 }
 
-static const exit_handler handlers[EXIT_KINDS] = {
+static exit_handler *const handlers[EXIT_KINDS] = {
     [EXIT_NONE] = on_none, [EXIT_CPUID] = policy_cpuid, [EXIT_RDMSR] = policy_rdmsr,
     [EXIT_WRMSR] = policy_wrmsr, [EXIT_IO] = on_io, [EXIT_NESTED_FAULT] = emulate_mmio,
     [EXIT_HYPERCALL] = on_hypercall, [EXIT_HLT] = on_hlt, [EXIT_WINDOW] = on_window,
@@ -313,6 +370,14 @@ static const exit_handler handlers[EXIT_KINDS] = {
     [EXIT_NESTED_MISCONFIG] = on_misconfig, [EXIT_ENTRY_FAILED] = on_entry_failed,
     [EXIT_UNKNOWN] = on_unknown,
 };
+
+bool exit_core(struct vcpu *v, struct exit_record *e) {
+    return handlers[e->kind](v, e);
+}
+
+exit_handler *exit_core_handler(uint32_t kind) {
+    return handlers[kind];
+}
 
 // Exits that complete an instruction: its length is needed when the CPU gave none.
 #define INSN_EXITS (1u << EXIT_CPUID | 1u << EXIT_RDMSR | 1u << EXIT_WRMSR | 1u << EXIT_HYPERCALL \
@@ -325,7 +390,7 @@ static __attribute__((noinline)) bool step_slow(struct vcpu *v, struct exit_reco
         return true; // fault injected, or crashed
     }
     // The run loop wants to see every interrupt.
-    return handlers[e->kind](v, e) && e->kind != EXIT_INTERRUPT;
+    return v->handlers[e->kind](v, e) && e->kind != EXIT_INTERRUPT;
 }
 
 // The tail call of the handler keeps it without a frame. An exit that completes no
@@ -341,5 +406,5 @@ bool exit_step(struct vcpu *v, struct exit_record *e, struct fetch_state f) {
         v->insns->stats.hits++;
         e->length = s->length;
     }
-    return handlers[kind](v, e);
+    return v->handlers[kind](v, e);
 }

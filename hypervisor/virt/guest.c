@@ -205,6 +205,7 @@ int guest_start(struct guest *g) {
     }
     g->ending = 0;
     g->end_reason = END_NONE;
+    g->note[0] = 0;
     set_state(g, GUEST_RUNNING);
     for_each_unpark(g);
     return 0;
@@ -237,6 +238,7 @@ int guest_resume(struct guest *g) {
         g->vcpus[i]->tsc_offset -= gap;
         g->vcpus[i]->requests |= REQ_TIMER;
     }
+    g->note[0] = 0;
     set_state(g, GUEST_RUNNING);
     for_each_unpark(g);
     return 0;
@@ -318,6 +320,7 @@ int guest_destroy(struct guest *g) {
         extent_free(g->regions[i].hpa, (g->regions[i].size + LARGE_PAGE_SIZE - 1) & ~(LARGE_PAGE_SIZE - 1));
     }
     guest_devices_free(g);
+    claims_free(g);
     page_free(g->console.out, CONSOLE_PAGES);
     memset(g, 0, sizeof(*g));
     return 0;

@@ -9,6 +9,7 @@
 #include "dev/console.h"
 #include "dev/platform.h"
 #include "virt/mmio.h"
+#include "virt/claim.h"
 #include "virt/vcpu.h"
 
 struct testdev;
@@ -17,6 +18,7 @@ struct testdev;
 #define GUEST_VCPUS 8
 #define GUEST_REGIONS 16
 #define GUEST_NAME 32
+#define GUEST_NOTE 96
 
 enum guest_state {
     GUEST_FREE, // the slot is free
@@ -101,6 +103,7 @@ struct guest {
     struct msr_entry msrs[MSR_ENTRIES]; // sorted by index
     uint8_t cpuid_bucket[CPUID_BUCKETS]; // first entry of a leaf + 1 (policy.c)
     uint8_t msr_bucket[MSR_BUCKETS];
+    struct claims claims;
     uint64_t unclaimed_io, unclaimed_memory;
     bool pause_on_unclaimed;
     uint32_t ending; // the first vCPU that ends it sets it
@@ -112,8 +115,9 @@ struct guest {
     uint64_t paused_at; // host TSC, while paused
     uint64_t unix_seconds; // the time of day at the guest's TSC 0
     uint64_t wall_clock_msr; // pvclock.h
+    char note[GUEST_NOTE]; // why it is paused, when nobody asked for it
 };
-enum { GUEST_EVENT_STATE = 1, GUEST_EVENT_MESSAGE = 2 };
+enum { GUEST_EVENT_STATE = 1, GUEST_EVENT_MESSAGE = 2, GUEST_EVENT_WATCH = 4 };
 
 enum { GUEST_DEVICE_TESTDEV = 1 };
 

@@ -311,21 +311,26 @@ void vcpu_unpark(struct vcpu *v) {
 
 // The next vCPU that shares the control CPU and has something to do now.
 static struct vcpu *next_slice(uint64_t now, uint64_t *wake) {
-    for (uint32_t i = 0; i < GUEST_MAX * GUEST_VCPUS; i++) {
-        uint32_t slot = (slice_next + i) % (GUEST_MAX * GUEST_VCPUS);
-        struct guest *g = &guests[slot / GUEST_VCPUS];
-        uint32_t index = slot % GUEST_VCPUS;
-        if (g->state != GUEST_RUNNING || index >= g->vcpu_count || !on_control(g->vcpus[index])
-            || !may_run(g->vcpus[index])) {
+    const uint32_t first = slice_next / GUEST_VCPUS % GUEST_MAX;
+    // The guest whose turn it is comes twice: from its next vCPU on, then all of it.
+    for (uint32_t i = 0; i <= GUEST_MAX; i++) {
+        uint32_t number = (first + i) % GUEST_MAX;
+        struct guest *g = &guests[number];
+        if (g->state != GUEST_RUNNING) {
             continue;
         }
-        struct vcpu *v = g->vcpus[index];
-        if (v->state == VCPU_HALTED && v->requests == 0 && v->timer_next > now) {
-            *wake = v->timer_next < *wake ? v->timer_next : *wake;
-            continue;
+        for (uint32_t index = i == 0 ? slice_next % GUEST_VCPUS : 0; index < g->vcpu_count; index++) {
+            struct vcpu *v = g->vcpus[index];
+            if (!on_control(v) || !may_run(v)) {
+                continue;
+            }
+            if (v->state == VCPU_HALTED && v->requests == 0 && v->timer_next > now) {
+                *wake = v->timer_next < *wake ? v->timer_next : *wake;
+                continue;
+            }
+            slice_next = number * GUEST_VCPUS + index + 1;
+            return v;
         }
-        slice_next = slot + 1;
-        return v;
     }
     return NULL;
 }

@@ -297,6 +297,10 @@ static void svm_inject(struct vcpu *v, uint32_t event, uint32_t error) {
     b->interrupt_shadow = 0; // delivery ends it
 }
 
+static void svm_uninject(struct vcpu *v) {
+    svm_vmcb(v)->eventinj = 0;
+}
+
 static uint32_t svm_vectoring(struct vcpu *v, uint32_t *error) {
     struct svm_control *c = svm_control(v);
     uint64_t info = c->vmcb.exitintinfo;
@@ -377,6 +381,7 @@ const struct vcpu_ops svm_ops = {
     .cpl = svm_cpl,
     .can_interrupt = svm_can_interrupt,
     .inject = svm_inject,
+    .uninject = svm_uninject,
     .vectoring = svm_vectoring,
     .window = svm_window,
     .cr8_get = svm_cr8_get,

@@ -7,6 +7,7 @@
 #include "cpu/percpu.h"
 #include "cpu/smp.h"
 #include "cpu/string.h"
+#include "virt/claim.h"
 #include "virt/decode.h"
 #include "virt/guest.h"
 #include "virt/vcpu_state.h"
@@ -39,6 +40,7 @@ struct vcpu *vcpu_create(struct guest *g, uint32_t index, uint32_t cpu) {
     v->index = (uint8_t)index;
     v->cpu = cpu;
     lapic_init(&v->lapic, index, tsc_hz, index == 0);
+    claims_apply(v);
     v->xsave = page_alloc(pages(fpu_area_size()));
     v->insns = insn_cache_create();
     if (!v->xsave || !v->insns || vcpu_reset(v) != 0) {

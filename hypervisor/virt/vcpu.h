@@ -121,6 +121,9 @@ struct vcpu {
     struct guest *guest;
     struct insn_cache *insns;
     struct exit_record exit; // of the last exit; the mailbox while VCPU_WAITING
+    struct exit_message message; // with it
+    // Who answers each kind: the core, or claim_exit where Python has a claim (claim.h).
+    exit_handler *handlers[EXIT_KINDS];
     uint64_t exits[EXIT_KINDS];
     uint64_t entries;
     uint64_t refused_rip; // of the last refused entry (exits.c)
@@ -250,6 +253,7 @@ struct vcpu_ops {
 
     bool (*can_interrupt)(struct vcpu *v); // IF=1, no shadow, nothing being injected
     void (*inject)(struct vcpu *v, uint32_t event, uint32_t error); // at the next entry
+    void (*uninject)(struct vcpu *v); // what inject() set and no entry has delivered
     uint32_t (*vectoring)(struct vcpu *v, uint32_t *error); // event the last exit interrupted
     void (*window)(struct vcpu *v, bool on); // exit with EXIT_WINDOW when IF opens
     // CR8 where its accesses do not exit; NULL: they do. While watched, writes exit.

@@ -310,6 +310,7 @@ const struct vcpu_ops vmx_ops = {
     .cpl = vmx_cpl,
     .can_interrupt = vmx_can_interrupt,
     .inject = vmx_inject,
+    .uninject = vmx_uninject,
     .vectoring = vmx_vectoring,
     .window = vmx_window,
     .set_tsc_offset = set_tsc_offset,

@@ -132,6 +132,7 @@ void vmx_reset_state(struct vcpu *v); // SDM table 9-1
 
 // vmx_event.c
 bool vmx_can_interrupt(struct vcpu *v);
+void vmx_uninject(struct vcpu *v);
 void vmx_inject(struct vcpu *v, uint32_t event, uint32_t error);
 uint32_t vmx_vectoring(struct vcpu *v, uint32_t *error);
 void vmx_window(struct vcpu *v, bool on);

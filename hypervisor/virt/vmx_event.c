@@ -115,6 +115,11 @@ void vmx_inject(struct vcpu *v, uint32_t event, uint32_t error) {
     vmx_write(VMCS_ENTRY_INTERRUPTION_INFO, info);
 }
 
+void vmx_uninject(struct vcpu *v) {
+    (void)v;
+    vmx_write(VMCS_ENTRY_INTERRUPTION_INFO, 0);
+}
+
 uint32_t vmx_vectoring(struct vcpu *v, uint32_t *error) {
     (void)v;
     uint32_t info = vectoring_info();

@@ -1,5 +1,6 @@
 // Ports, access sizes, interrupt lines and the calls that end a guest.
-// sources: hypervisor/dev/platform.c hypervisor/dev/pic.c hypervisor/dev/ioapic.c hypervisor/dev/pit.c hypervisor/dev/rtc.c
+// sources: hypervisor/dev/platform.c hypervisor/dev/pic.c hypervisor/dev/ioapic.c hypervisor/dev/pit.c
+// sources: hypervisor/dev/rtc.c
 // sources: hypervisor/dev/uart.c hypervisor/dev/pmtimer.c hypervisor/dev/kbc.c hypervisor/dev/console.c
 // sources: hypervisor/dev/pci.c hypervisor/dev/fwcfg.c hypervisor/dev/crtc.c
 #include "check.h"

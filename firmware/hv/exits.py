@@ -1,0 +1,305 @@
+"""Exits answered and watched in Python: g.on(), g.watch(), g.handlers.
+
+One `_hv.Exit` a vCPU is made once and shows whichever exit that vCPU waits with, so an
+exit allocates nothing here.
+"""
+
+import _hv
+from hv import text
+
+SLOTS = 31
+ALL = 0xFFFF_FFFF_FFFF_FFFF
+EBUSY, ENOSPC = 16, 28
+
+# What a person says -> (kinds of the core, name of the filter, further filters).
+KINDS = {
+    "cpuid": (("cpuid",), "leaf", ("subleaf",)),
+    "msr": (("rdmsr", "wrmsr"), "msr", ("write",)),
+    "rdmsr": (("rdmsr",), "msr", ()),
+    "wrmsr": (("wrmsr",), "msr", ()),
+    "io": (("io",), "port", ("size", "write")),
+    "mmio": (("mmio",), "gpa", ("size", "write")),
+    "hypercall": (("hypercall",), "number", ()),
+    "exception": (("exception",), "vector", ()),
+    "cr": (("cr",), "number", ("write",)),
+    "dr": (("dr",), "number", ("write",)),
+    "raw": (("raw",), "reason", ()),
+}
+for _kind in ("hlt", "shutdown", "xsetbv", "pause", "wbinvd", "virt_insn", "other_insn",
+              "nested_fault", "nested_misconfig", "entry_failed", "unknown"):
+    KINDS[_kind] = ((_kind,), "gpa" if _kind == "nested_fault" else "", ())
+
+
+def span(value):
+    """(low, high) of a filter: a number, (low, high), a range, or None for all."""
+    if value is None:
+        return 0, ALL
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, range):
+        if not len(value) or value.step != 1:
+            raise ValueError("%r is no range of neighbours" % (value,))
+        return value.start, value.stop - 1
+    low, high = value
+    if low > high:
+        raise ValueError("%#x to %#x is empty" % (low, high))
+    return low, high
+
+
+class Slots:
+    """A guest's claims: which handler has which slot, and its vCPUs' exits."""
+
+    def __init__(self, guest):
+        self.guest = guest
+        self.table = [_core] * (SLOTS + 1)  # what is called, by slot
+        self.owners = [None] * SLOTS
+        self.named = {}  # name -> Handler
+        self.exits = [_hv.Exit(guest.id, i, guest, v, self.table)
+                      for i, v in enumerate(guest.vcpus)]
+
+    def take(self, owner, call, kind, low, high, mode):
+        for slot in range(SLOTS):
+            if self.owners[slot] is None:
+                break
+        else:
+            raise OSError(ENOSPC, "%s has %d handlers and watches already; remove() some" % (
+                self.guest.name, SLOTS))
+        self.table[slot] = call
+        self.owners[slot] = owner
+        try:
+            _hv.claim(self.guest.id, slot, kind, low, high, mode)
+        except (OSError, ValueError):
+            self.give(slot)
+            raise
+        return slot
+
+    def give(self, slot):
+        self.table[slot] = _core
+        self.owners[slot] = None
+
+    def release(self, slot):
+        if self.guest.exists():
+            _hv.unclaim(self.guest.id, slot)
+        self.give(slot)
+
+
+def slots(guest):
+    if guest._slots is None:
+        guest._slots = Slots(guest)
+    return guest._slots
+
+
+def _core(x):
+    """In place of a handler that is gone."""
+    x.core()
+
+
+class Handler:
+    """What g.on() returns: hits, off(), on(), remove()."""
+
+    def __init__(self, guest, name, kind, mode, filters, function):
+        kinds, first, more = KINDS[kind]
+        for key in filters:
+            if key != first and key not in more:
+                raise ValueError(text.unknown("filter of %s" % kind, key,
+                                              [n for n in (first,) + more if n]))
+        self.guest = guest
+        self.name = name
+        self.kind = kind
+        self.mode = mode
+        self.filters = filters
+        self.function = function
+        self._kinds = kinds
+        self._low, self._high = span(filters.get(first))
+        self._more = tuple([(k, span(filters[k])) for k in more if k in filters])
+        self._slots = []
+        self._hits = 0
+
+    def on(self):
+        """Answers exits again after off()."""
+        if not self._slots:
+            mine = slots(self.guest)
+            call = self._filtered if self._more else self.function
+            for kind in self._kinds:
+                self._slots.append(
+                    mine.take(self, call, kind, self._low, self._high, self.mode))
+        return self
+
+    def off(self):
+        """The core answers alone until on()."""
+        self._hits = self.hits
+        for slot in self._slots:
+            slots(self.guest).release(slot)
+        self._slots = []
+        return self
+
+    def remove(self):
+        """Ends it for good."""
+        self.off()
+        named = slots(self.guest).named
+        if named.get(self.name) is self:
+            del named[self.name]
+
+    @property
+    def hits(self):
+        """Exits that it was given."""
+        if not self.guest.exists():
+            return self._hits
+        return self._hits + sum([_hv.claim_hits(self.guest.id, s) for s in self._slots])
+
+    def _filtered(self, x):
+        for name, (low, high) in self._more:
+            if not low <= getattr(x, name) <= high:
+                if x.before:
+                    x.core()
+                return None
+        return self.function(x)
+
+    def row(self):
+        said = ["%s=%s" % (k, _shown(v)) for k, v in self.filters.items()]
+        if self.mode == "instead":
+            said.append("instead")
+        return (self.name, self.kind, " ".join(said), "on" if self._slots else "off",
+                str(self.hits))
+
+    HEAD = ("name", "kind", "filter", "", "hits")
+
+    def __repr__(self):
+        return text.table([self.HEAD, self.row()])
+
+    def __call__(self, x):
+        return self.function(x)
+
+
+def _shown(value):
+    if isinstance(value, bool):
+        return str(value)
+    low, high = span(value)
+    return "%#x" % low if low == high else "%#x-%#x" % (low, high)
+
+
+class Handlers(dict):
+    """The handlers of a guest by name; the repr is a table."""
+
+    def __str__(self):  # MicroPython would print the plain base class
+        return self.__repr__()
+
+    def __repr__(self):
+        if not self:
+            return "no handlers; make one with @g.on(\"cpuid\", leaf=1)"
+        return text.table([Handler.HEAD] + [self[n].row() for n in sorted(self)])
+
+
+def on(guest, kind, name, instead, filters):
+    """g.on(): a decorator, or with a function as `name` the handler itself."""
+    if kind not in KINDS:
+        raise ValueError(text.unknown("exit kind", kind, list(KINDS)))
+
+    def made(function):
+        said = name or getattr(function, "__name__", None) or kind
+        mode = "instead" if instead else "after"
+        handler = Handler(guest, said, kind, mode, filters, function)
+        named = slots(guest).named
+        if said in named:
+            named[said].remove()
+        handler.on()
+        named[said] = handler
+        return handler
+
+    if name is not None and not isinstance(name, str):
+        function, name = name, None
+        return made(function)
+    return made
+
+
+# -- serving: the core calls the one handler of an exit; the rest comes here
+
+
+def served(kind, x, more):
+    """An exit whose handler did not simply answer: `_hv.event()`'s other events."""
+    if kind == "several":
+        try:
+            more = _several(x, x.slots)
+        except BaseException as e:
+            failed(x, e)
+            return
+        finish(x, more)
+    elif kind == "later":
+        finish(x, more)
+    elif kind == "failed":
+        failed(x, more)
+    else:
+        unanswered(x)
+
+
+def finish(x, result):
+    """Behind a handler's return."""
+    if result is not None and hasattr(result, "send"):
+        from hv import later
+
+        later.run(x, result)
+    elif not x.done():
+        unanswered(x)
+
+
+def _several(x, waiting):
+    """Those that stand in for the core, until one answers; then all others."""
+    before = x.before
+    table = x.table
+    result = None
+    for slot in range(SLOTS):
+        if before >> slot & 1:
+            result = table[slot](x)
+            if result is not None or x.answered:
+                break
+    after = waiting & ~before
+    if not after or result is not None:
+        return result
+    for slot in range(SLOTS):
+        if after >> slot & 1:
+            result = table[slot](x)
+            if result is not None and hasattr(result, "send"):
+                return result
+    return None
+
+
+def _names(x):
+    owners = slots(x.guest).owners
+    waiting = x.slots
+    found = [owners[i].name for i in range(SLOTS) if waiting >> i & 1 and owners[i]]
+    return " and ".join(found) or "its handler"
+
+
+def failed(x, error):
+    """A handler raised: its guest is paused, with the core's answer."""
+    from hv import events
+
+    trace = events.traceback(error).strip()
+    if isinstance(error, SystemExit):
+        trace = "SystemExit: exit() in a handler"
+    if not x.waits():
+        events.complain("[%s] a handler failed after its exit was over: %s" % (
+            x.guest.name, trace))
+        return
+    _pause(x, "the handler %s of %s failed" % (_names(x), x.kind), trace)
+
+
+def unanswered(x):
+    """A handler in the core's place said nothing."""
+    _pause(x, "the handler %s left %s unanswered" % (_names(x), x),
+           "set x.value or a register, or call x.skip(), x.inject() or x.core()")
+
+
+def _pause(x, why, more):
+    from hv import events
+
+    guest = x.guest
+    try:
+        x.pause()
+    except OSError:
+        pass  # it is already
+    x.core()
+    if x.waits():
+        x.done()
+    events.complain("[%s] paused: %s; it has the core's answer, %s.resume() goes on\n%s" % (
+        guest.name, why, guest.name.replace("-", "_"), more))

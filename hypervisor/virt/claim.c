@@ -1,0 +1,338 @@
+#include "virt/claim.h"
+
+#include "cpu/err.h"
+#include "cpu/insn.h"
+#include "cpu/memory.h"
+#include "cpu/string.h"
+#include "virt/guest.h"
+#include "virt/run.h"
+
+#define WATCH_PAGES ((sizeof(struct watch) + PAGE_SIZE - 1) / PAGE_SIZE)
+#define HYPERCALL_PYTHON 0x1000 // numbers from here on have no answer of the core's
+#define ENOSYS_RESULT 38
+#define VANISHED (UINT32_C(1) << (CLAIMS - 1)) // the slot that nobody gets
+
+// ---- The table ----
+
+static bool park_all(struct guest *g) {
+    bool still = true;
+    for (uint32_t i = 0; i < g->vcpu_count; i++) {
+        still = vcpu_park(g->vcpus[i]) == 0 && still;
+    }
+    return still;
+}
+
+static void unpark_all(struct guest *g) {
+    for (uint32_t i = 0; g->state == GUEST_RUNNING && i < g->vcpu_count; i++) {
+        vcpu_unpark(g->vcpus[i]);
+    }
+}
+
+// No exit to Python for these: they are the monitor's own business.
+static bool claimable(uint32_t kind) {
+    return kind != EXIT_NONE && kind != EXIT_INTERRUPT && kind != EXIT_NMI && kind != EXIT_WINDOW
+        && kind != EXIT_NMI_WINDOW;
+}
+
+void claims_apply(struct vcpu *v) {
+    const struct claims *c = &v->guest->claims;
+    for (uint32_t kind = 0; kind < EXIT_KINDS; kind++) {
+        bool claimed = claimable(kind) && (c->by_kind[kind] | c->by_kind[CLAIM_RAW]) != 0;
+        v->handlers[kind] = claimed ? claim_exit : exit_core_handler(kind);
+    }
+}
+
+static void forget(struct claims *c, uint32_t slot) {
+    uint32_t bit = UINT32_C(1) << slot;
+    c->used &= ~bit;
+    c->instead &= ~bit;
+    c->watched &= ~bit;
+    for (uint32_t kind = 0; kind < CLAIM_KINDS; kind++) {
+        c->by_kind[kind] &= ~bit;
+    }
+}
+
+static void apply_all(struct guest *g) {
+    for (uint32_t i = 0; i < g->vcpu_count; i++) {
+        struct vcpu *v = g->vcpus[i];
+        claims_apply(v);
+        if (v->state == VCPU_WAITING && v->message.slots != 0) {
+            uint32_t left = v->message.slots & g->claims.used;
+            v->message.slots = left != 0 ? left : VANISHED; // it still waits
+            v->message.instead &= left;
+        }
+    }
+}
+
+int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint64_t high, enum claim_mode mode) {
+    struct claims *c = &g->claims;
+    if (slot >= CLAIMS - 1 || kind >= CLAIM_KINDS || low > high || (kind < EXIT_KINDS && !claimable(kind))) {
+        return -EINVAL;
+    }
+    if (mode == CLAIM_WATCH && c->watch == NULL) {
+        c->watch = page_alloc(WATCH_PAGES);
+        if (c->watch == NULL) {
+            return -ENOMEM;
+        }
+    }
+    if (!park_all(g)) {
+        unpark_all(g);
+        return -ETIMEDOUT;
+    }
+    uint32_t bit = UINT32_C(1) << slot;
+    forget(c, slot);
+    c->used |= bit;
+    c->instead |= mode == CLAIM_INSTEAD ? bit : 0;
+    c->watched |= mode == CLAIM_WATCH ? bit : 0;
+    c->by_kind[kind] |= bit;
+    c->claim[slot] = (struct claim) { low, high, kind };
+    c->hits[slot] = 0;
+    apply_all(g);
+    unpark_all(g);
+    return 0;
+}
+
+int claim_clear(struct guest *g, uint32_t slot) {
+    if (slot >= CLAIMS || (g->claims.used >> slot & 1) == 0) {
+        return -EINVAL;
+    }
+    if (!park_all(g)) {
+        unpark_all(g);
+        return -ETIMEDOUT;
+    }
+    forget(&g->claims, slot);
+    apply_all(g);
+    unpark_all(g);
+    return 0;
+}
+
+bool claims_drop(struct guest *g) {
+    struct claims *c = &g->claims;
+    bool waited = false;
+    if (c->used == 0) {
+        return false;
+    }
+    (void)park_all(g);
+    for (uint32_t slot = 0; slot < CLAIMS; slot++) {
+        forget(c, slot);
+    }
+    for (uint32_t i = 0; i < g->vcpu_count; i++) {
+        struct vcpu *v = g->vcpus[i];
+        claims_apply(v);
+        if (v->state != VCPU_WAITING || v->message.slots == 0 || vcpu_load(v) != 0) {
+            continue;
+        }
+        waited = true;
+        if (!v->message.asked_core && !v->message.injected) {
+            claim_ask_core(v);
+        }
+        if (v->state == VCPU_WAITING && v->message.slots != 0) {
+            claim_done(v);
+        }
+        vcpu_put(v);
+    }
+    unpark_all(g);
+    return waited;
+}
+
+void claims_free(struct guest *g) {
+    if (g->claims.watch != NULL) {
+        page_free(g->claims.watch, WATCH_PAGES);
+        g->claims.watch = NULL;
+    }
+}
+
+// ---- The ring ----
+
+static void watch_put(struct vcpu *v, const struct exit_record *e, const struct exit_words *w, uint32_t slots) {
+    struct watch *ring = v->guest->claims.watch;
+    uint64_t number = __atomic_load_n(&ring->head, __ATOMIC_RELAXED);
+    do {
+        if (number - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) >= WATCH_RECORDS) {
+            __atomic_fetch_add(&ring->drops, 1, __ATOMIC_RELAXED);
+            return;
+        }
+    } while (!__atomic_compare_exchange_n(&ring->head, &number, number + 1, false, __ATOMIC_ACQ_REL,
+        __ATOMIC_RELAXED));
+    struct watch_record *r = &ring->records[number % WATCH_RECORDS];
+    r->tsc = rdtsc();
+    r->rip = v->rip;
+    r->word[0] = w->word[0];
+    r->word[1] = w->word[1];
+    r->word[2] = w->word[2];
+    r->word[3] = w->word[3];
+    r->kind = (uint8_t)e->kind;
+    r->vcpu = v->index;
+    r->slot = (uint8_t)__builtin_ctz(slots);
+    __atomic_store_n(&r->sequence, number + 1, __ATOMIC_RELEASE);
+    if (number == __atomic_load_n(&ring->tail, __ATOMIC_RELAXED)) {
+        guest_notify(v->guest, GUEST_EVENT_WATCH); // the first since it was read
+    }
+}
+
+uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, uint64_t *drops) {
+    struct watch *ring = g->claims.watch;
+    uint32_t count = 0;
+    *drops = 0;
+    if (ring == NULL) {
+        return 0;
+    }
+    while (count < limit) {
+        const struct watch_record *r = &ring->records[ring->tail % WATCH_RECORDS];
+        if (__atomic_load_n(&r->sequence, __ATOMIC_ACQUIRE) != ring->tail + 1) {
+            break;
+        }
+        to[count++] = *r;
+        __atomic_store_n(&ring->tail, ring->tail + 1, __ATOMIC_RELEASE);
+    }
+    *drops = __atomic_exchange_n(&ring->drops, 0, __ATOMIC_RELAXED);
+    return count;
+}
+
+// ---- On the vCPU's CPU ----
+
+static uint32_t matching(struct claims *c, const struct exit_record *e, uint64_t about) {
+    uint32_t found = 0;
+    for (uint32_t left = c->by_kind[e->kind] | c->by_kind[CLAIM_RAW]; left != 0; left &= left - 1) {
+        uint32_t slot = (uint32_t)__builtin_ctz(left);
+        const struct claim *k = &c->claim[slot];
+        uint64_t value = __builtin_expect(k->kind == CLAIM_RAW, 0) ? e->raw : about;
+        if (value - k->low <= k->high - k->low) {
+            found |= left & (0 - left);
+            c->hits[slot]++;
+        }
+    }
+    return found;
+}
+
+// The core's answer, in registers; the words show what it read.
+static bool ask_core(struct vcpu *v, struct exit_record *e) {
+    struct exit_message *m = &v->message;
+    m->asked_core = true;
+    bool more = exit_core(v, e);
+    if (v->state != VCPU_RUNNABLE && v->state != VCPU_HALTED) {
+        return more;
+    }
+    m->state = v->state;
+    m->moved = e->length == 0; // it faulted, or RIP has its new place already
+    if (e->kind == EXIT_RDMSR) {
+        m->words.word[1] = v->gpr[GPR_RDX] << 32 | (uint32_t)v->gpr[GPR_RAX];
+    } else if (e->kind == EXIT_IO && e->io.in) {
+        m->words.word[3] = v->gpr[GPR_RAX] & UINT64_MAX >> (64 - 8 * e->io.size);
+    }
+    return more;
+}
+
+// Where the core has no answer, or one that ends the guest, Python is asked first.
+static bool python_first(const struct exit_record *e, const struct exit_words *w) {
+    switch (e->kind) {
+        case EXIT_HYPERCALL:
+            return w->word[0] >= HYPERCALL_PYTHON;
+        case EXIT_SHUTDOWN:
+        case EXIT_NESTED_MISCONFIG:
+        case EXIT_ENTRY_FAILED:
+        case EXIT_UNKNOWN:
+            return true;
+        default:
+            return false;
+    }
+}
+
+bool claim_exit(struct vcpu *v, struct exit_record *e) {
+    struct claims *c = &v->guest->claims;
+    struct exit_message *m = &v->message;
+    struct exit_words w;
+    if ((e->kind == EXIT_HYPERCALL && e->hypercall.cpl != 0) || (e->kind == EXIT_IO && e->io.string)) {
+        return exit_core(v, e);
+    }
+    exit_words(v, e, &w);
+    uint32_t slots = matching(c, e, w.word[0]);
+    if ((slots & c->watched) != 0) {
+        watch_put(v, e, &w, slots & c->watched);
+        slots &= ~c->watched;
+    }
+    if (slots == 0) {
+        return exit_core(v, e);
+    }
+    *m = (struct exit_message) { .words = w, .slots = slots, .instead = slots & c->instead,
+        .state = VCPU_RUNNABLE, .length = e->length };
+    if (m->instead == 0 && !python_first(e, &w)) {
+        bool more = ask_core(v, e);
+        if (v->state != m->state) {
+            return more; // that was its end
+        }
+    }
+    exit_post(v, e);
+    return false;
+}
+
+// ---- Answers, on the control CPU ----
+
+void claim_set_value(struct vcpu *v, uint64_t value) {
+    const struct exit_record *e = &v->exit;
+    switch (e->kind) {
+        case EXIT_HYPERCALL:
+            v->gpr[GPR_RAX] = value;
+            break;
+        case EXIT_RDMSR:
+            v->gpr[GPR_RAX] = (uint32_t)value;
+            v->gpr[GPR_RDX] = value >> 32;
+            v->message.words.word[1] = value;
+            break;
+        case EXIT_IO:
+            if (e->io.in && e->io.size == 4) {
+                v->gpr[GPR_RAX] = (uint32_t)value;
+            } else if (e->io.in) {
+                uint64_t mask = e->io.size == 1 ? UINT8_MAX : UINT16_MAX;
+                v->gpr[GPR_RAX] = (v->gpr[GPR_RAX] & ~mask) | (value & mask);
+            }
+            v->message.words.word[3] = value & UINT64_MAX >> (64 - 8 * e->io.size);
+            break;
+        default:
+            break;
+    }
+}
+
+void claim_ask_core(struct vcpu *v) {
+    if (v->exit.kind == EXIT_HYPERCALL && v->message.words.word[0] >= HYPERCALL_PYTHON) {
+        v->gpr[GPR_RAX] = 0 - (uint64_t)ENOSYS_RESULT;
+        v->message.asked_core = true;
+        return;
+    }
+    v->state = VCPU_RUNNABLE;
+    (void)ask_core(v, &v->exit);
+    if (v->state == v->message.state) {
+        v->state = VCPU_WAITING;
+    }
+}
+
+bool claim_faulted(const struct vcpu *v) {
+    uint32_t kind = v->exit.kind;
+    return v->message.asked_core && v->message.moved && (kind == EXIT_RDMSR || kind == EXIT_WRMSR);
+}
+
+void claim_unfault(struct vcpu *v) {
+    virt->uninject(v);
+    v->exit.length = v->message.length;
+    v->message.moved = false;
+}
+
+void claim_inject(struct vcpu *v, uint8_t vector, bool has_error, uint32_t error) {
+    virt->uninject(v);
+    vcpu_inject_exception(v, vector, has_error, error);
+    v->message.injected = v->message.moved = true;
+    v->message.state = VCPU_RUNNABLE;
+}
+
+bool claim_done_needs_load(const struct vcpu *v) {
+    return !v->message.moved && (uint32_t)(v->rip + v->exit.length) < v->exit.length;
+}
+
+void claim_done(struct vcpu *v) {
+    struct exit_message *m = &v->message;
+    if (!m->moved && v->exit.length != 0) {
+        vcpu_skip(v, v->exit.length);
+    }
+    m->slots = 0;
+    __atomic_store_n(&v->state, m->state, __ATOMIC_RELEASE);
+}

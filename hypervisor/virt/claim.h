@@ -1,0 +1,81 @@
+// Claims: the exits of a guest that Python answers or watches.
+//
+// A claim is a kind of exit and a range of what it is about (struct exit_words). The
+// core answers first (CLAIM_AFTER), is not asked (CLAIM_INSTEAD), or the exit is only
+// noted in a ring and nobody waits (CLAIM_WATCH). Kinds without a claim cost nothing:
+// the handler table of each vCPU has claim_exit only where there is one.
+//
+// The table changes while the guest's vCPUs are parked.
+#ifndef VIPERVISOR_VIRT_CLAIM_H
+#define VIPERVISOR_VIRT_CLAIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "virt/exit.h"
+#include "virt/vcpu.h"
+
+struct guest;
+
+#define CLAIMS 32 // one bit each in a word
+enum claim_mode { CLAIM_AFTER, CLAIM_INSTEAD, CLAIM_WATCH };
+// Besides enum exit_kind: every exit by its raw reason, and accesses to device memory.
+enum { CLAIM_RAW = EXIT_KINDS, CLAIM_MMIO, CLAIM_KINDS };
+
+struct claim {
+    uint64_t low, high; // of the first word, both included
+    uint32_t kind;
+};
+
+#define WATCH_RECORDS 1024
+struct watch_record {
+    uint64_t sequence; // its number + 1, written last
+    uint64_t tsc, rip;
+    uint64_t word[4];
+    uint8_t kind, vcpu, slot;
+};
+struct watch {
+    uint64_t head, tail; // records written and read
+    uint64_t drops;
+    struct watch_record records[WATCH_RECORDS];
+};
+
+struct claims {
+    uint32_t used, instead, watched; // one bit a slot
+    uint32_t by_kind[CLAIM_KINDS];
+    struct claim claim[CLAIMS];
+    uint64_t hits[CLAIMS];
+    struct watch *watch; // made by the first CLAIM_WATCH
+};
+
+// Control CPU. -EINVAL, -ENOMEM, -ETIMEDOUT (a vCPU does not stand still).
+int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint64_t high, enum claim_mode mode);
+int claim_clear(struct guest *g, uint32_t slot);
+// Drops all claims, for a Python that starts anew. A vCPU that waits gets the core's
+// answer; true: one did.
+bool claims_drop(struct guest *g);
+void claims_free(struct guest *g);
+void claims_apply(struct vcpu *v); // the handler table of a new vCPU
+// At most `limit` records, oldest first, and the number of those lost since.
+uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, uint64_t *drops);
+
+// The handler of claimed kinds.
+bool claim_exit(struct vcpu *v, struct exit_record *e);
+
+// Answering a vCPU that waits, on the control CPU. Those marked (loaded) need it
+// parked and loaded there.
+void claim_set_value(struct vcpu *v, uint64_t value); // what a read or a hypercall returns
+void claim_ask_core(struct vcpu *v); // (loaded)
+void claim_inject(struct vcpu *v, uint8_t vector, bool has_error, uint32_t error); // (loaded)
+void claim_unfault(struct vcpu *v); // (loaded) takes back a fault that the core gave
+bool claim_faulted(const struct vcpu *v);
+bool claim_done_needs_load(const struct vcpu *v);
+void claim_done(struct vcpu *v); // the vCPU goes on
+
+// exits.c
+void exit_words(const struct vcpu *v, const struct exit_record *e, struct exit_words *w);
+void exit_post(struct vcpu *v, const struct exit_record *e); // to Python; the vCPU waits
+bool exit_core(struct vcpu *v, struct exit_record *e);
+exit_handler *exit_core_handler(uint32_t kind);
+
+#endif

@@ -1,0 +1,197 @@
+"""Exits answered in Python: handlers, and what they cannot break."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from vipervisor import End, Machine, MonitorError
+
+pytestmark = pytest.mark.machine
+
+Boot = Callable[..., Machine]
+LIMIT = 90.0
+
+
+class Claims:
+    """A machine whose guest `claims` is started again and again, with handlers."""
+
+    def __init__(self, boot: Boot, *others: Mapping[str, Any]) -> None:
+        self.machine = boot([{"image": "claims"}, *others])
+        self.machine.wait_end("claims", LIMIT)
+        self.exec("g = hv.guest('claims')")
+
+    def exec(self, code: str) -> str:
+        return self.machine.exec(code, timeout=LIMIT)
+
+    def start(self, script: str, cmdline: str) -> int:
+        """Resets the guest, runs `script`, starts it; returns where its console was."""
+        before = len(self.console.text)
+        self.exec("for h in list(g.handlers.values()): h.remove()\ng.reset()")
+        self.exec(f"g.load('claims.elf', cmdline={cmdline!r})\n{script}\ng.start()")
+        return before
+
+    @property
+    def console(self) -> Any:
+        return self.machine.console("claims", LIMIT)
+
+    def run(self, script: str, cmdline: str) -> str:
+        """What the guest wrote until it ended by itself."""
+        before = self.start(script, cmdline)
+        end: End = self.machine.wait_end("claims", LIMIT)
+        assert (end.reason, end.status) == ("exit", 0), end.describe()
+        return self.console.text[before:].replace("\r", "")
+
+
+def test_answers(boot: Boot) -> None:
+    """CPUID bits hidden, hypercalls, MSRs and ports answered, faults injected."""
+    c = Claims(boot)
+    plain = int(re.search(r"cpuid 1: \w+ \w+ (\w+)", c.run("", "cpuid=1"))[1], 16)  # type: ignore[index]
+    assert plain >> 31 & 1
+    text = c.run(
+        "@g.on('cpuid', leaf=1)\ndef hide(x):\n x.ecx &= ~(1 << 31)\n x.eax = x.leaf + 0x55",
+        "cpuid=1 cpuid=0x40000000",
+    )
+    assert f"cpuid 1: 00000056 " in text and f" {plain & ~(1 << 31):08x} " in text
+    assert "cpuid 40000000: 40000" in text
+    assert c.exec("print(hide.hits, g.handlers['hide'] is hide)").strip() == "1 True"
+
+    text = c.run(
+        "@g.on('hypercall', number=range(0x1000, 0x1010), instead=True)\n"
+        "def calls(x):\n x.value = x.number * 2 + x.args[0]\n",
+        "call=0x1001 call=0x100f call=0x1010",
+    )
+    assert "call 1001: 2009\n" in text and "call 100f: 2025\n" in text
+    assert "call 1010: ffffffffffffffda\n" in text  # -ENOSYS: nobody's
+
+    text = c.run(
+        "seen = []\n"
+        "@g.on('io', port=0x510, instead=True)\n"
+        "def port(x):\n"
+        " if x.write: seen.append((x.size, x.value))\n"
+        " else: x.value = 0x51 if x.size == 1 else 0x12345678\n"
+        "@g.on('io', port=(0x520, 0x53f))\n"
+        "def after(x):\n seen.append(x.value)\n",
+        "in=0x510 inb=0x510 out=0x510 outb=0x510 in=0x530",
+    )
+    assert "in 510: 12345678\ninb 510: 51\n" in text and "in 530: ffffffff\n" in text
+    assert c.exec("print(seen)").strip() == str([(4, 0xCAFE1234), (1, 0x5A), 0xFFFFFFFF])
+
+    text = c.run(
+        "written = []\n"
+        "@g.on('msr', msr=0xc0de)\n"
+        "def unknown(x):\n"
+        " if x.write: written.append((x.value, x.fault))\n"
+        " else: x.value = 0x1122334455667788\n"
+        "@g.on('rdmsr', msr=0xc0df, instead=True)\n"
+        "def inject(x): x.inject(6)\n",
+        "rdmsr=0xc0de wrmsr=0xc0de rdmsr=0xc0df rdmsr=0xc0e0",
+    )
+    assert "rdmsr c0de: 1122334455667788 trap -1\n" in text and "wrmsr c0de: trap 13\n" in text
+    assert "trap 6\n" in text and "rdmsr c0e0: 0 trap 13\n" in text
+    assert c.exec("print(written)").strip() == str([(0x1122334455667788, True)])
+
+
+def test_instead_and_after_of_one_exit(boot: Boot) -> None:
+    c = Claims(boot)
+    text = c.run(
+        "order = []\n"
+        "@g.on('cpuid', leaf=1)\ndef last(x): order.append('last'); x.ebx = x.eax + 1\n"
+        "@g.on('cpuid', leaf=(0, 5), instead=True)\ndef first(x): order.append('first'); x.eax = 7\n"
+        "@g.on('cpuid', leaf=1, instead=True)\ndef never(x): order.append('never')\n"
+        "@g.on('cpuid', leaf=2, instead=True)\ndef core(x): x.core(); x.edx = 9\n"
+        "first.off(); first.on()\n",
+        "cpuid=1",
+    )
+    assert "cpuid 1: 00000007 00000008" in text
+    assert c.exec("print(order)").strip() == str(["first", "last"]), c.exec("print(g.handlers)")
+
+
+def test_a_handler_that_fails_pauses_its_guest_only(boot: Boot) -> None:
+    c = Claims(boot, {"image": "beat", "cmdline": "every=50"})
+    machine = c.machine
+    bodies = {
+        "1 // 0": "ZeroDivisionError",
+        "pass": "unanswered",
+        "x.value = 'nonsense'": "TypeError",
+        "x.nonsense": "AttributeError",
+        "raise SystemExit": "SystemExit",
+        "return 5": "unanswered",
+    }
+    for body, said in bodies.items():
+        at = len(machine.prompt.text)
+        c.start(f"def bad(x): {body}\ng.on('io', bad, port=0x510, instead=True)", "inb=0x510 cpuid=1")
+        machine.prompt.expect("paused: the handler bad", timeout=LIMIT)
+        machine.wait_state("claims", "paused", timeout=LIMIT)
+        assert said in machine.prompt.text[at:], machine.prompt.text[at:]
+        assert c.exec("print(g.state)").strip() == "paused"
+        before = len(c.console.text)
+        c.exec("g.resume()")
+        machine.wait_end("claims", LIMIT)
+        assert "inb 510: ff" in c.console.text[before:]  # the core's answer
+
+
+def test_a_handler_that_loops_is_ended(boot: Boot) -> None:
+    c = Claims(boot, {"image": "beat", "cmdline": "every=50"})
+    c.start(
+        "hv.handler_limit = 300\n@g.on('cpuid', leaf=1)\ndef loop(x):\n while True: pass",
+        "cpuid=1",
+    )
+    c.machine.prompt.expect("longer than hv.handler_limit", timeout=LIMIT)
+    c.machine.wait_state("claims", "paused", timeout=LIMIT)
+    assert c.exec("g.resume(); g.wait('off', timeout=30); print(g.state)").strip() == "off"
+
+
+def test_a_handler_that_ends_or_destroys_its_guest(boot: Boot) -> None:
+    c = Claims(boot, {"image": "beat", "cmdline": "every=50"})
+    c.start("@g.on('cpuid', leaf=1)\ndef end(x): x.stop()", "cpuid=1")
+    assert c.machine.wait_end("claims", LIMIT).reason == "stopped"
+    c.start("@g.on('cpuid', leaf=1)\ndef end(x): x.guest.destroy()", "cpuid=1")
+    assert c.exec("hv.clock.until(lambda: not g.exists(), 30, 'end')\nprint(hv.guests())")
+    with pytest.raises(MonitorError, match="destroyed"):
+        c.exec("g.state")
+    beat = c.machine.console("beat", LIMIT)
+    at = int(re.findall(r"beat (\d+)", beat.text)[-1])
+    beat.expect(f"beat {at + 3}\\b", timeout=LIMIT)
+
+
+def test_handlers_come_and_go_while_the_guest_runs(boot: Boot) -> None:
+    machine = boot([{"image": "beat", "cmdline": "every=30"}])
+    beat = machine.console("beat", LIMIT)
+    beat.expect(r"beat 3\b", timeout=LIMIT)
+    code = (
+        "g = hv.guest('beat')\n"
+        "import time\n"
+        "for i in range(20):\n"
+        "    h = g.on('io', lambda x: None, port=(0, 0x3ff))\n"
+        "    hv.clock.until(lambda: h.hits, 30, 'an exit')\n"
+        "    h.off(); h.on(); h.remove()\n"
+        "print(g.handlers)\n"
+    )
+    assert machine.exec(code, timeout=LIMIT).startswith("no handlers")
+    at = int(re.findall(r"beat (\d+)", beat.text)[-1])
+    beat.expect(f"beat {at + 3}\\b", timeout=LIMIT)
+    counted = [int(n) for n in re.findall(r"^beat (\d+)\r?$", beat.text, re.MULTILINE)]
+    assert counted == list(range(1, counted[-1] + 1))
+
+
+def test_soft_reset_with_handlers(boot: Boot) -> None:
+    """Python starts anew: claims are gone, guests run on with the core's answers."""
+    machine = boot([{"image": "beat", "cmdline": "every=30"}])
+    beat = machine.console("beat", LIMIT)
+    beat.expect(r"beat 3\b", timeout=LIMIT)
+    machine.exec("n = [0]; g = hv.guest('beat')\n@g.on('io')\ndef all(x): n[0] += 1")
+    machine.exec("hv.clock.until(lambda: n[0], 30, 'an exit')")
+    machine.prompt.write("\x04")
+    machine.prompt.expect("MPY: soft reboot", timeout=LIMIT)
+    machine.prompt.expect(">>> ", timeout=LIMIT)
+    state = machine.exec("print(hv.guest('beat').state)").strip()
+    assert state in ("running", "paused")  # paused when an exit was just being handled
+    if state == "paused":
+        assert "handler went" in machine.exec("print(hv.guest('beat').info['note'])")
+        machine.exec("hv.guest('beat').resume()")
+    at = int(re.findall(r"beat (\d+)", beat.text)[-1])
+    beat.expect(f"beat {at + 3}\\b", timeout=LIMIT)
+    assert machine.exec("print(hv.guest('beat').handlers)").startswith("no handlers")
