@@ -58,6 +58,10 @@ static void run(void (*code)(void), uint32_t eax, uint32_t ecx, uint32_t esi, ui
 }
 
 static void expect_regs(const char *name, int vector, uint32_t ecx, uint32_t esi, uint32_t edi, bool good) {
+    if (vector >= 0 && !last_trap.taken && cpu_is_tcg() && !under_vipervisor()) {
+        skip(name, "this emulated CPU does not check segment limits and types");
+        return;
+    }
     int got = last_trap.taken ? (int)last_trap.vector : -1;
     expect(name, got == vector && (vector < 0 || last_trap.error == 0) && regs32.ecx == ecx && regs32.esi == esi
         && regs32.edi == edi && good, "vector %d error %llx ECX %x ESI %x EDI %x, data %s", got,
@@ -117,6 +121,7 @@ static void check_io(void) {
     expect_regs("REP OUTSL by a null segment", TRAP_GP, 1, 0x10, 0, true);
     run(ins_read_only, 0, 1, 0, 0x10);
     expect_regs("REP INSL into a read-only segment", TRAP_GP, 1, 0, 0x10, true);
+    outl(PORT_ECHO, 0x22221111);
     run(ins_down, 0, 2, 0, 0x1000);
     expect_regs("REP INSL into an expand-down segment", -1, 0, 0, 0x1008, at(SECOND + 4) == 0x22221111);
     run(ins_down, 0, 2, 0, 0xFFE);
