@@ -7,9 +7,6 @@
 // One slot stays empty: the producer may already be writing it, so a reader that
 // is not waited for must not take the byte that lay there.
 #define OUT_KEPT (CONSOLE_OUT_SIZE - 1)
-// Below this much room the guest is told to wait. It is well above nothing, since
-// drivers give up waiting (Linux after 10 ms a byte) and write all the same.
-#define OUT_RESERVE 4096u
 
 bool console_put(struct console *c, uint8_t byte) {
     uint64_t head = c->out_head;
@@ -19,10 +16,6 @@ bool console_put(struct console *c, uint8_t byte) {
     c->out[head % CONSOLE_OUT_SIZE] = byte;
     __atomic_store_n(&c->out_head, head + 1, __ATOMIC_RELEASE);
     return true;
-}
-
-bool console_full(const struct console *c) {
-    return c->held && c->out_head - c->out_tail >= OUT_KEPT - OUT_RESERVE;
 }
 
 int console_getc(struct console *c) {

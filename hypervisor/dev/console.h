@@ -25,9 +25,21 @@ struct console {
 
 // Producer side. False: the ring is full and held; try later.
 bool console_put(struct console *c, uint8_t byte);
-bool console_full(const struct console *c);
+// Below this much room the guest is told to wait. It is well above nothing, since
+// drivers give up waiting (Linux after 10 ms a byte) and write all the same.
+#define CONSOLE_OUT_RESERVE 4096u
+static inline bool console_full(const struct console *c) {
+    return c->held && c->out_head - c->out_tail >= CONSOLE_OUT_SIZE - 1 - CONSOLE_OUT_RESERVE;
+}
 int console_getc(struct console *c); // next typed byte, -1: none
 bool console_has_input(const struct console *c);
+
+// console_put where console_full has just said no.
+static inline void console_put_room(struct console *c, uint8_t value) {
+    uint64_t head = c->out_head;
+    c->out[head % CONSOLE_OUT_SIZE] = value;
+    __atomic_store_n(&c->out_head, head + 1, __ATOMIC_RELEASE);
+}
 
 // Control side. Copies up to size bytes from *position on, moves *position; a
 // position that fell out of the ring is moved up to the oldest byte kept.

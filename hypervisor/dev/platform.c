@@ -433,10 +433,6 @@ uint64_t platform_update(struct platform *p, struct console *c, uint64_t tsc) {
     return p->deadline;
 }
 
-bool platform_irq_pending(const struct platform *p) {
-    return pic_pending(&p->pic);
-}
-
 uint8_t platform_irq_ack(struct platform *p) {
     bool timer = pic_latched(&p->pic, IRQ_TIMER);
     uint8_t vector = pic_ack(&p->pic);

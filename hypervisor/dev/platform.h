@@ -69,7 +69,10 @@ void platform_line(struct platform *p, uint8_t irq, bool level);
 // Returns the TSC at which it must be called again, UINT64_MAX when never.
 uint64_t platform_update(struct platform *p, struct console *c, uint64_t tsc);
 
-bool platform_irq_pending(const struct platform *p); // ExtINT for vCPU 0
+// ExtINT for vCPU 0.
+static inline bool platform_irq_pending(const struct platform *p) {
+    return pic_pending(&p->pic);
+}
 uint8_t platform_irq_ack(struct platform *p);        // the vector; INTA cycle
 
 #endif

@@ -27,7 +27,8 @@ void emulate_load(struct vcpu *v, const struct insn *insn, uint64_t value);
 // exits.c, for the above.
 bool exit_inject(struct vcpu *v, struct exit_record *e, uint8_t vector, bool has_error, uint32_t error);
 bool exit_inject_fault(struct vcpu *v, struct exit_record *e, const struct walk_fault *f);
-void exit_port_access(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value);
+// False: a console that must lose nothing is full; nothing was done, try again.
+bool exit_port_access(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value);
 unsigned exit_cpl(struct vcpu *v);
 
 #endif

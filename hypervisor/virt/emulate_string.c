@@ -78,10 +78,14 @@ static int element(struct string *s) {
             alu(OP_CMP, i->size, &value, &other, &m->rflags);
             break;
         case OP_OUTS:
-            exit_port_access(v, s->e->io.port, i->size, true, &port_value);
+            if (!exit_port_access(v, s->e->io.port, i->size, true, &port_value)) {
+                return -EAGAIN;
+            }
             break;
         case OP_INS:
-            exit_port_access(v, s->e->io.port, i->size, false, &port_value);
+            if (!exit_port_access(v, s->e->io.port, i->size, false, &port_value)) {
+                return -EAGAIN;
+            }
             value = port_value;
             break;
         case OP_STOS:

@@ -182,15 +182,6 @@ static bool on_hypercall(struct vcpu *v, struct exit_record *e) {
     return hypercall(v, e);
 }
 
-// Which accesses make the devices' timers or input worth another look.
-static bool touches_timers(uint16_t port, bool write) {
-    if (port >= PORT_COM1 && port <= PORT_COM1_LAST) {
-        return write ? port != PORT_COM1 : port == PORT_COM1;
-    }
-    return write && ((port >= PORT_PIT_FIRST && port <= PORT_PIT_LAST) || port == PORT_SYSTEM
-        || port == PORT_CMOS_FIRST || port == PORT_CMOS_LAST);
-}
-
 static void io_action(struct vcpu *v, enum platform_action action) {
     switch (action) {
         case PLATFORM_EXIT:
@@ -208,57 +199,64 @@ static void io_action(struct vcpu *v, enum platform_action action) {
 }
 
 // One access of 1, 2 or 4 bytes; what nobody claims reads ones.
-static inline __attribute__((always_inline)) void port_access(struct vcpu *v, uint16_t port, uint8_t size,
+static inline __attribute__((always_inline)) bool port_access(struct vcpu *v, uint16_t port, uint8_t size,
     bool write, uint32_t *value) {
     struct guest *g = v->guest;
-    enum platform_action action = PLATFORM_GO_ON;
-    if (!platform_io(&g->platform, &g->console, guest_tsc(g), port, size, write, value, &action)
+    enum platform_action action;
+    if (__builtin_expect(!platform_io(&g->platform, &g->console, guest_tsc(g), port, size, write, value, &action), 0)
         && !(g->devices != 0 && guest_device_io(g, port, size, write, value))) {
         g->unclaimed_io++;
         *value = UINT32_MAX;
-        return;
+        return true;
     }
-    if (__builtin_expect(action != PLATFORM_GO_ON, 0)) {
+    if (__builtin_expect(action != PLATFORM_GO_ON, 0) && action != PLATFORM_STALL) {
         io_action(v, action);
     }
-    uint32_t wanted = 0;
-    if (touches_timers(port, write)) {
-        wanted = REQ_TIMER;
-    } else if (write && port == PORT_COM1 && console_full(&g->console)) {
-        wanted = REQ_TIMER; // the transmitter stalls until a reader makes room
-    }
+    irq_flush(g, v);
+    // vCPU 0 looks after the devices' timers and the 8259.
+    struct vcpu *first = g->vcpus[0];
+    uint32_t wanted = g->platform.deadline < first->timer_next - g->tsc_start ? REQ_TIMER : 0;
     if (platform_irq_pending(&g->platform) && !v->window_open_wanted) {
         wanted |= REQ_IRQ;
     }
-    irq_flush(g, v);
     if (wanted != 0) {
-        vcpu_request(g->vcpus[0], wanted); // which looks after timers and the 8259
+        vcpu_request(first, wanted);
     }
+    return action != PLATFORM_STALL;
 }
 
-static __attribute__((noinline)) void port_access_locked(struct vcpu *v, uint16_t port, uint8_t size, bool write,
+static __attribute__((noinline)) bool port_access_locked(struct vcpu *v, uint16_t port, uint8_t size, bool write,
     uint32_t *value) {
     guest_lock(v->guest);
-    port_access(v, port, size, write, value);
+    bool done = port_access(v, port, size, write, value);
     guest_unlock(v->guest);
+    return done;
 }
 
-void exit_port_access(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value) {
+bool exit_port_access(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value) {
     if (__builtin_expect(v->guest->vcpu_count > 1, 0)) {
-        port_access_locked(v, port, size, write, value);
-        return;
+        return port_access_locked(v, port, size, write, value);
     }
-    port_access(v, port, size, write, value);
+    return port_access(v, port, size, write, value);
 }
 
-static bool on_io(struct vcpu *v, struct exit_record *e) {
+// Everything but the read of the PM timer, which changes nothing and needs no lock, and
+// bytes that a polling driver writes.
+static __attribute__((noinline)) bool any_io(struct vcpu *v, struct exit_record *e) {
     static const uint32_t masks[5] = { 0, 0xFF, 0xFFFF, 0, 0xFFFFFFFF };
     if (__builtin_expect(e->io.string, 0)) {
         return emulate_string_io(v, e);
     }
     uint32_t mask = masks[e->io.size];
     uint32_t value = (uint32_t)v->gpr[GPR_RAX] & mask;
-    exit_port_access(v, e->io.port, e->io.size, !e->io.in, &value);
+    // In line for one vCPU: this is the way of every byte on a console.
+    bool done = __builtin_expect(v->guest->vcpu_count > 1, 0)
+        ? port_access_locked(v, e->io.port, e->io.size, !e->io.in, &value)
+        : port_access(v, e->io.port, e->io.size, !e->io.in, &value);
+    if (__builtin_expect(!done, 0)) {
+        e->length = 0; // the console is full and must lose nothing: the same again later
+        return true;
+    }
     if (e->io.in) {
         if (e->io.size == 4) {
             v->gpr[GPR_RAX] = value; // a 32-bit result clears the upper half
@@ -267,6 +265,21 @@ static bool on_io(struct vcpu *v, struct exit_record *e) {
         }
     }
     return true;
+}
+
+static bool on_io(struct vcpu *v, struct exit_record *e) {
+    if (e->io.port == PM_TIMER && e->io.in && e->io.size == 4 && !e->io.string) {
+        const struct guest *g = v->guest;
+        v->gpr[GPR_RAX] = pmtimer_value(&g->platform.pmtimer, guest_tsc(g));
+        return true;
+    }
+    if (e->io.port == PORT_COM1 && !e->io.in && e->io.size == 1 && !e->io.string) {
+        struct guest *g = v->guest;
+        if (g->vcpu_count == 1 && uart_write_polled(&g->platform.uart, &g->console, (uint8_t)v->gpr[GPR_RAX])) {
+            return true;
+        }
+    }
+    return any_io(v, e);
 }
 
 static bool on_hlt(struct vcpu *v, struct exit_record *e) {

@@ -32,10 +32,6 @@ const char *guest_reason_name(uint32_t reason) {
     return reason < sizeof(names) / sizeof(names[0]) ? names[reason] : "?";
 }
 
-uint64_t guest_tsc(const struct guest *g) {
-    return rdtsc() - g->tsc_start;
-}
-
 void guest_lock_slow(struct guest *g) {
     while (__atomic_exchange_n(&g->device_lock, 1, __ATOMIC_ACQUIRE) != 0) {
         while (__atomic_load_n(&g->device_lock, __ATOMIC_RELAXED) != 0) {

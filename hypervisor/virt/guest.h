@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cpu/insn.h"
 #include "dev/console.h"
 #include "dev/platform.h"
 #include "virt/mmio.h"
@@ -103,6 +104,10 @@ struct guest {
     struct msr_entry msrs[MSR_ENTRIES]; // sorted by index
     uint8_t cpuid_bucket[CPUID_BUCKETS]; // first entry of a leaf + 1 (policy.c)
     uint8_t msr_bucket[MSR_BUCKETS];
+    // The hot look-ups: byte offset in the guest of an entry whose answer is a plain copy.
+    uint16_t cpuid_fast[CPUID_BUCKETS]; // else of cpuid_none
+    uint16_t msr_fast[MSR_BUCKETS]; // else 0
+    struct cpuid_entry cpuid_none; // zeroes, for a leaf that is not shown
     struct claims claims;
     uint64_t unclaimed_io, unclaimed_memory;
     bool pause_on_unclaimed;
@@ -171,7 +176,9 @@ static inline void guest_unlock(struct guest *g) {
 }
 
 // The guest's TSC now.
-uint64_t guest_tsc(const struct guest *g);
+static inline uint64_t guest_tsc(const struct guest *g) {
+    return rdtsc() - g->tsc_start;
+}
 // Something for Python: sets the event bits and wakes the control CPU.
 void guest_notify(struct guest *g, uint32_t events);
 

@@ -32,6 +32,13 @@ static uint32_t msr_hash(uint32_t index) {
     return (index ^ index >> 25) % MSR_BUCKETS;
 }
 
+_Static_assert(offsetof(struct guest, cpuid_none) + sizeof(struct cpuid_entry) <= UINT16_MAX,
+    "offsets of entries fit 16 bits");
+
+static uint16_t offset_in(const struct guest *g, const void *at) {
+    return (uint16_t)((const char *)at - (const char *)g);
+}
+
 int guest_set_cpuid(struct guest *g, const struct cpuid_entry *entries, uint32_t count) {
     if (count > CPUID_ENTRIES) {
         return -ENOSPC;
@@ -55,6 +62,15 @@ int guest_set_cpuid(struct guest *g, const struct cpuid_entry *entries, uint32_t
         e->fixed[3] |= r.edx & e->mask[3];
         g->cpuid_bucket[cpuid_hash(e->leaf)] = (uint8_t)(i + 1);
     }
+    g->cpuid_none = (struct cpuid_entry) { .leaf = UINT32_MAX, .subleaf = UINT32_MAX };
+    for (uint32_t i = 0; i < CPUID_BUCKETS; i++) {
+        g->cpuid_fast[i] = offset_in(g, &g->cpuid_none);
+    }
+    for (uint32_t i = count; i-- > 0;) {
+        if ((g->cpuid[i].flags & ~CPUID_ANY_SUBLEAF) == 0) {
+            g->cpuid_fast[cpuid_hash(g->cpuid[i].leaf)] = offset_in(g, &g->cpuid[i]);
+        }
+    }
     return 0;
 }
 
@@ -73,6 +89,12 @@ int guest_set_msrs(struct guest *g, const struct msr_entry *entries, uint32_t co
     g->msr_count = count;
     for (uint32_t i = count; i-- > 0;) {
         g->msr_bucket[msr_hash(g->msrs[i].index)] = (uint8_t)(i + 1);
+    }
+    memset(g->msr_fast, 0, sizeof(g->msr_fast));
+    for (uint32_t i = count; i-- > 0;) {
+        if (g->msrs[i].read == MSR_FIXED || g->msrs[i].read == MSR_STORED) {
+            g->msr_fast[msr_hash(g->msrs[i].index)] = offset_in(g, &g->msrs[i]);
+        }
     }
     // Of two in one bucket the register of the core is asked for more often.
     for (uint32_t i = count; i-- > 0;) {
@@ -136,20 +158,30 @@ static __attribute__((noinline)) bool cpuid_dynamic(struct vcpu *v, const struct
     return true;
 }
 
-bool policy_cpuid(struct vcpu *v, struct exit_record *x) {
-    (void)x;
+static __attribute__((noinline)) bool cpuid_other(struct vcpu *v) {
     const struct cpuid_entry *e = find_cpuid(v->guest, (uint32_t)v->gpr[GPR_RAX], (uint32_t)v->gpr[GPR_RCX]);
     if (e == NULL) { // a leaf we do not show reads zero
-        v->gpr[GPR_RAX] = v->gpr[GPR_RBX] = v->gpr[GPR_RCX] = v->gpr[GPR_RDX] = 0;
-        return true;
+        e = &v->guest->cpuid_none;
     }
     v->gpr[GPR_RAX] = e->fixed[0];
     v->gpr[GPR_RBX] = e->fixed[1];
     v->gpr[GPR_RCX] = e->fixed[2];
     v->gpr[GPR_RDX] = e->fixed[3];
-    if ((e->flags & ~CPUID_ANY_SUBLEAF) != 0) {
-        return cpuid_dynamic(v, e);
+    return (e->flags & ~CPUID_ANY_SUBLEAF) == 0 || cpuid_dynamic(v, e);
+}
+
+bool policy_cpuid(struct vcpu *v, struct exit_record *x) {
+    (void)x;
+    const struct guest *g = v->guest;
+    uint32_t leaf = (uint32_t)v->gpr[GPR_RAX];
+    const struct cpuid_entry *e = (const void *)((const char *)g + g->cpuid_fast[cpuid_hash(leaf)]);
+    if (__builtin_expect(e->leaf != leaf || e->subleaf != (uint32_t)v->gpr[GPR_RCX], 0)) {
+        return cpuid_other(v);
     }
+    v->gpr[GPR_RAX] = e->fixed[0];
+    v->gpr[GPR_RBX] = e->fixed[1];
+    v->gpr[GPR_RCX] = e->fixed[2];
+    v->gpr[GPR_RDX] = e->fixed[3];
     return true;
 }
 
@@ -345,9 +377,12 @@ static __attribute__((noinline)) bool rdmsr_other(struct vcpu *v, struct exit_re
 }
 
 bool policy_rdmsr(struct vcpu *v, struct exit_record *x) {
-    const struct msr_entry *e = find_msr(v->guest, (uint32_t)v->gpr[GPR_RCX]);
-    if (e == NULL || (e->read != MSR_FIXED && e->read != MSR_STORED)) {
-        return rdmsr_other(v, x, e);
+    struct guest *g = v->guest;
+    uint32_t index = (uint32_t)v->gpr[GPR_RCX];
+    uint32_t at = g->msr_fast[msr_hash(index)];
+    const struct msr_entry *e = (const void *)((const char *)g + at);
+    if (__builtin_expect(at == 0 || e->index != index, 0)) {
+        return rdmsr_other(v, x, find_msr(g, index));
     }
     v->gpr[GPR_RAX] = (uint32_t)e->value;
     v->gpr[GPR_RDX] = e->value >> 32;
