@@ -21,7 +21,7 @@ COLUMNS, LINE, CHARACTER, MARGIN = 92, 18, 8.4, 16
 SESSION = (
     (r"shell ready.*>>> ", "hv.guests()"),
     (r"beat .*>>> ", r'linux.console.write("uname -sr\n")'),
-    (r">>> ", r'print(linux.console.expect(r"Linux \d.*"))'),
+    (r">>> ", r'print(linux.console.expect(r"Linux \S+\s"))'),
     (r"Linux \d.*>>> ", "beat.pause(); print(hex(beat.vcpus[0].rip)); beat.resume()"),
     (r"0x.*>>> ", "linux.exits"),
     (r"exits +kind.*>>> ", "exit()"),
@@ -103,7 +103,9 @@ def svg(lines: Sequence[str]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="monospace" font-size="14">\n'
-        f'<rect width="100%" height="100%" rx="8" fill="#1b2028"/>\n' + "\n".join(rows) + "\n</svg>\n"
+        f'<rect width="100%" height="100%" rx="8" fill="#1b2028"/>\n'
+        + "\n".join(rows)
+        + "\n</svg>\n"
     )
 
 
