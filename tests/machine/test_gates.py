@@ -20,26 +20,32 @@ ROOT = Path(__file__).resolve().parents[2]
 # removed once the gate is met. README.md names them, too.
 NOT_MET: dict[tuple[str, str], int] = {
     ("svm", "cpuid"): 200,  # gate 150
-    ("svm", "msr"): 181,  # gate 160
-    ("svm", "pmtimer"): 222,  # gate 150
-    ("svm", "uart"): 304,  # gate 250
-    ("vmx", "cpuid"): 235,  # gate 202
-    ("vmx", "pmtimer"): 320,  # gate 202
-    ("vmx", "uart"): 520,  # gate 338
+    ("svm", "msr"): 166,  # gate 160
+    ("svm", "pmtimer"): 245,  # gate 150
+    ("svm", "uart"): 332,  # gate 250
+    ("vmx", "cpuid"): 206,  # gate 202
+    ("vmx", "pmtimer"): 305,  # gate 202
+    ("vmx", "uart"): 480,  # gate 338
 }
 # Exits without a gate: what is measured now.
 NO_GATE: dict[tuple[str, str], int] = {
-    ("svm", "pic"): 265,
-    ("vmx", "pic"): 370,
-    ("svm", "mmio-read"): 460,
-    ("vmx", "mmio-read"): 650,
-    ("svm", "mmio-write"): 850,
-    ("vmx", "mmio-write"): 640,
-    ("svm", "mmio-modify"): 2_200,
-    ("vmx", "mmio-modify"): 2_450,
-    ("svm", "python"): 160_000,  # most of it Python's search for free memory
-    ("vmx", "python"): 160_000,
+    ("svm", "pic"): 287,
+    ("vmx", "pic"): 355,
+    ("svm", "lapic-read"): 435,
+    ("vmx", "lapic-read"): 545,
+    ("svm", "lapic-eoi"): 445,
+    ("vmx", "lapic-eoi"): 555,
+    ("svm", "mmio-read"): 380,
+    ("vmx", "mmio-read"): 485,
+    ("svm", "mmio-write"): 380,
+    ("vmx", "mmio-write"): 485,
+    ("svm", "mmio-modify"): 2_220,
+    ("vmx", "mmio-modify"): 2_180,
+    ("svm", "python"): 14_000,
+    ("vmx", "python"): 14_500,
 }
+# What vmx takes of svm's count at most; over the design's 1.35 where that is not met yet.
+TIMES = {"uart": 1.45}
 
 
 @functools.cache
@@ -60,10 +66,15 @@ def test_an_exit_keeps_its_gate(backend: str, figure: bench.Figure) -> None:
 
 def test_the_same_count_every_time() -> None:
     again, first = bench.measure("svm").counts, measured("svm").counts
-    # Python now and then meets what the host sent meanwhile.
     exact = [figure.exit for figure in bench.FIGURES if figure.exit != "python"]
     assert [again[exit_] for exit_ in exact] == [first[exit_] for exit_ in exact]
-    assert again["python"] == pytest.approx(first["python"], rel=0.1)
+    assert again["python"] == pytest.approx(first["python"], rel=0.01)
+
+
+@pytest.mark.parametrize("figure", bench.FIGURES, ids=lambda figure: figure.exit)
+def test_vmx_stays_near_svm(figure: bench.Figure) -> None:
+    svm, vmx = (measured(backend).counts[figure.exit] for backend in bench.BACKENDS)
+    assert vmx <= TIMES.get(figure.exit, bench.VMX_TIMES) * svm
 
 
 def test_power_on_to_a_guests_first_output() -> None:
@@ -89,4 +100,5 @@ def test_the_command_prints_a_list_of_objects(backend: str) -> None:
     for row in rows:
         assert list(row) == ["backend", "exit", "instructions", "floor", "budget"]
         assert row["backend"] == backend
-        assert row["floor"] <= row["instructions"] == measured(backend).counts[row["exit"]]
+        count = pytest.approx(measured(backend).counts[row["exit"]], rel=0.01)
+        assert row["floor"] <= row["instructions"] == count

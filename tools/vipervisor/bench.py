@@ -54,8 +54,10 @@ FIGURES = (
     Figure("msr", "MSR read", {"svm": 65, "vmx": 73}, 160, 110, 2929, 6410),
     Figure("pmtimer", "port read, PM timer", _PORT, 150, 110, 1530, 1114),
     Figure("pic", "port read, 8259", _PORT, None, 110, 1530, 1114),
-    Figure("mmio-read", "device memory read", _MEMORY, None, 400, None, 15928),
-    Figure("mmio-write", "device memory write", _MEMORY, None, 400, 3465),
+    Figure("lapic-read", "local APIC read", _MEMORY, None, 400, None, 15928),
+    Figure("lapic-eoi", "local APIC EOI", _MEMORY, None, 300, 3465),
+    Figure("mmio-read", "device memory read", _MEMORY, None, 400),
+    Figure("mmio-write", "device memory write", _MEMORY, None, 400),
     Figure("mmio-modify", "device memory add", _MEMORY, None, 400),
     Figure("uart", "UART byte out", _PORT, 250, 150, 5060),
     Figure("python", "hypercall to Python", {"svm": 1543, "vmx": 1543}, None, 6000),
@@ -113,7 +115,7 @@ def _measure(backend: str, script: Path) -> Result:
     loaded = partition.single_guest(
         built("guests/bench.elf"),
         memory="16M",
-        cmdline="python=1",
+        cmdline="python=1 wait=1",
         devices=["testdev"],
         control=True,
         name=_GUEST,
@@ -125,6 +127,8 @@ def _measure(backend: str, script: Path) -> Result:
     limit = _LIMIT[backend]
     with Machine(description, files, backend=backend, icount=backend == "svm") as machine:
         console = machine.console(_GUEST, limit)
+        console.expect(r"bench start \d+\n", timeout=limit)
+        console.write("\n")
         end = machine.wait_end(_GUEST, limit)
         if end.reason != "exit" or end.status != 0:
             raise HostError(f"the bench guest did not end as it should: {end.describe()}")

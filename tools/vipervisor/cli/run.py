@@ -21,6 +21,7 @@ from ..machine import Machine
 from ..registry import Claim
 from ..transcript import PlainText
 from . import common
+from .hold import Hold
 
 # The statuses of `hv run` above the guest's own 0 to 119.
 LARGEST_GUEST_STATUS = 119
@@ -153,6 +154,8 @@ class Session:
         self._machine = machine
         self._guest = guest
         self._until = Until(options.until)
+        kind = machine.partition["guests"][0].get("kind")
+        self._hold = Hold(kind, terminal.stdin_is_terminal())
         self._broken = False
         limit = options.timeout
         self._end: float | None = None if limit is None else time.monotonic() + limit
@@ -160,6 +163,7 @@ class Session:
 
     def _output(self, data: bytes) -> None:
         self._until.feed(data)
+        self._hold.feed(data)
         try:
             terminal.write_out(data)
         except OSError:
@@ -184,6 +188,8 @@ class Session:
 
     def _type(self, console: Console) -> None:
         for data in self.keys:
+            if not self._hold.wait():
+                return
             try:
                 while data:
                     console.write(data[:512])
@@ -192,6 +198,11 @@ class Session:
                 continue  # the guest does not read: drop what it left
             except HostError:
                 return
+
+    def stop(self) -> None:
+        """No more input."""
+        self.keys.stop()
+        self._hold.give_up()
 
     def verdict(self) -> int:
         """Wait for what decides the status."""
@@ -268,7 +279,7 @@ def main(options: argparse.Namespace) -> int:
                     return TIMED_OUT
                 raise HostError(str(error)) from None
     finally:
-        session.keys.stop()
+        session.stop()
         if hub is not None:
             hub.close()
         machine.close()
