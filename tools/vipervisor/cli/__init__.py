@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from .. import terminal
+from .. import signals
 from ..errors import HostError, UsageError
 from . import attach, bench, boot, build, check, common, run
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_STATUS
     is_run = options.command == "run"
     try:
-        with terminal.end_on(signal.SIGTERM, signal.SIGHUP):
+        with signals.end_once():
             status = options.function(options)
             sys.stdout.flush()
             return int(status)

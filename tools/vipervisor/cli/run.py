@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import accel as accelerators
-from .. import partition, terminal
+from .. import partition, signals, terminal
 from ..channel import End, describe_crash
 from ..errors import EmulatorError, HostError, UsageError, WaitTimeout
 from ..hub import Hub
@@ -247,10 +247,12 @@ def main(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(machine.describe_command())
         return 0
-    claim = Claim(options.machine, guest)
+    claim: Claim | None = None
     hub: Hub | None = None
     session = Session(options, machine, guest)
     try:
+        with signals.deferred():
+            claim = Claim(options.machine, guest)
         with terminal.raw(keep_signals=True):
             try:
                 session.boot()
@@ -268,11 +270,13 @@ def main(options: argparse.Namespace) -> int:
                     return TIMED_OUT
                 raise HostError(str(error)) from None
     finally:
-        session.keys.stop()
-        if hub is not None:
-            hub.close()
-        machine.close()
-        claim.release()
+        with signals.deferred():
+            session.keys.stop()
+            if hub is not None:
+                hub.close()
+            machine.close()
+            if claim is not None:
+                claim.release()
 
 
 def describe(machine: Machine, hub: Hub, partition: str) -> dict[str, Any]:
