@@ -49,8 +49,14 @@ def build_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
+    words, guest_command = list(sys.argv[1:] if arguments is None else arguments), None
+    if words[:1] == ["run"] and "--" in words:
+        cut = words.index("--")
+        words, guest_command = words[:cut], words[cut + 1 :] or [""]
     try:
-        options = parser.parse_args(arguments)
+        options = parser.parse_args(words)
+        if guest_command is not None:
+            options.guest_command = guest_command
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else FAILURE_STATUS
     if options.command is None:
