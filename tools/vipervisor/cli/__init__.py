@@ -12,7 +12,20 @@ from typing import NoReturn
 
 from .. import signals
 from ..errors import HostError, UsageError
-from . import attach, bench, boot, build, check, common, run
+from . import (
+    attach,
+    bench,
+    boot,
+    build,
+    check,
+    common,
+    completion,
+    doctor,
+    explain,
+    new,
+    run,
+    watch,
+)
 
 USAGE_STATUS = 2
 FAILURE_STATUS = 1
@@ -44,6 +57,11 @@ def build_parser() -> Parser:
     build.add(commands)
     attach.add(commands)
     bench.add(commands)
+    watch.add(commands)
+    new.add(commands)
+    explain.add(commands)
+    doctor.add(commands)
+    completion.add(commands, build_parser)
     return parser
 
 
