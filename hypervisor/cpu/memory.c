@@ -10,6 +10,8 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 #define LOW_TOP (UINT64_C(1) << 20)
+#define LOW_RAM_FIRST UINT64_C(0x8000) // below, firmware and loaders keep things (E820 copies, boot stacks)
+#define LOW_RAM_TOP UINT64_C(0xA0000) // the legacy video memory
 #define POOL_SIZE (6 * MIB)
 #define HEAP_SIZE (16 * MIB)
 #define HEAP_SMALL (4 * MIB)
@@ -167,15 +169,29 @@ uint64_t memory_place(uint64_t size) {
     return base;
 }
 
+// The boot module that overlaps this page, or NULL. GRUB places small ones below 1 MiB.
+static const struct boot_module *module_at(uint64_t page) {
+    for (uint32_t i = 0; i < bootinfo.module_count; i++) {
+        const struct boot_module *m = &bootinfo.modules[i];
+        if (m->base < page + PAGE_SIZE && m->base + m->size > page) {
+            return m;
+        }
+    }
+    return NULL;
+}
+
 uint64_t memory_low_page(void) {
     for (uint32_t i = 0; i < bootinfo.range_count; i++) {
         const struct boot_range *r = &bootinfo.ranges[i];
-        uint64_t base = align_up(r->base, PAGE_SIZE);
-        // Below 0x8000 firmware and loaders keep things (E820 copies, boot stacks).
-        if (r->type == RANGE_RAM && base < LOW_TOP) {
-            base = base < 0x8000 ? 0x8000 : base;
-            if (base + PAGE_SIZE <= r->base + r->size && base + PAGE_SIZE <= 0xA0000) {
-                return base;
+        if (r->type != RANGE_RAM || r->base >= LOW_RAM_TOP) {
+            continue;
+        }
+        uint64_t page = align_up(r->base, PAGE_SIZE);
+        page = page < LOW_RAM_FIRST ? LOW_RAM_FIRST : page;
+        uint64_t end = r->base + r->size < LOW_RAM_TOP ? r->base + r->size : LOW_RAM_TOP;
+        for (; page + PAGE_SIZE <= end; page += PAGE_SIZE) {
+            if (module_at(page) == NULL) {
+                return page;
             }
         }
     }

@@ -1,7 +1,15 @@
-"""`python -m vipervisor` is `hv`."""
+"""python -m vipervisor: the command hv."""
 
-import sys
+import signal
 
-from .cli import main
+# Until the command owns its signals, Ctrl-C just ends the process.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-sys.exit(main())
+import sys  # noqa: E402
+
+from .cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    status = main()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(status)

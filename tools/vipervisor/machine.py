@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from . import accel as accelerators
-from . import iso, paths
+from . import iso, paths, signals
 from .bochs import Bochs
 from .channel import End, GuestInfo, Hello
 from .emulator import Emulator, Setup
@@ -158,7 +158,8 @@ class Machine:
         if self._folder is not None:
             raise UsageError("a machine is started once")
         atexit.register(self.close)
-        self._scratch = Scratch()
+        with signals.deferred():
+            self._scratch = Scratch()
         self._folder = self._scratch.path
         try:
             self._emulator = self._prepare(self._folder)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Iterator
 
 CTRL_CLOSE = b"\x1d"  # Ctrl-], leaves `hv boot` and `hv repl`
 CTRL_LEAVE = b"\x1c"  # Ctrl-\, leaves `hv console`
@@ -87,20 +85,3 @@ class Keys:
                 yield data
             if self.left:
                 return
-
-
-@contextlib.contextmanager
-def end_on(*signals: signal.Signals) -> Iterator[None]:
-    """Turn these signals into SystemExit, so that every owner cleans up."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    old: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
-    for number in signals:
-        old[number] = signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

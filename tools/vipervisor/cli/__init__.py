@@ -10,9 +10,22 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from .. import terminal
+from .. import signals
 from ..errors import HostError, UsageError
-from . import attach, bench, boot, build, check, common, run
+from . import (
+    attach,
+    bench,
+    boot,
+    build,
+    check,
+    common,
+    completion,
+    doctor,
+    explain,
+    new,
+    run,
+    watch,
+)
 
 USAGE_STATUS = 2
 FAILURE_STATUS = 1
@@ -44,13 +57,24 @@ def build_parser() -> Parser:
     build.add(commands)
     attach.add(commands)
     bench.add(commands)
+    watch.add(commands)
+    new.add(commands)
+    explain.add(commands)
+    doctor.add(commands)
+    completion.add(commands, build_parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
+    words, guest_command = list(sys.argv[1:] if arguments is None else arguments), None
+    if words[:1] == ["run"] and "--" in words:
+        cut = words.index("--")
+        words, guest_command = words[:cut], words[cut + 1 :] or [""]
     try:
-        options = parser.parse_args(arguments)
+        options = parser.parse_args(words)
+        if guest_command is not None:
+            options.guest_command = guest_command
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else FAILURE_STATUS
     if options.command is None:
@@ -58,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_STATUS
     is_run = options.command == "run"
     try:
-        with terminal.end_on(signal.SIGTERM, signal.SIGHUP):
+        with signals.end_once():
             status = options.function(options)
             sys.stdout.flush()
             return int(status)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import build as builder
-from .. import terminal
+from .. import signals, terminal
 from ..errors import EmulatorError, HostError, UsageError
 from ..hub import Hub, Outlet
 from ..machine import FIRMWARES, MEDIA, Machine
@@ -45,9 +45,11 @@ def main(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(machine.describe_command())
         return 0
-    claim = Claim(options.machine, name)
+    claim: Claim | None = None
     hub: Hub | None = None
     try:
+        with signals.deferred():
+            claim = Claim(options.machine, name)
         machine.power_on()
         hub = Hub(machine.link, machine.prompt, claim.folder)
         claim.write_info(describe(machine, hub, str(options.file)))
@@ -60,10 +62,12 @@ def main(options: argparse.Namespace) -> int:
             return interact(machine, hub)
         return show(machine, options.timeout)
     finally:
-        if hub is not None:
-            hub.close()
-        machine.close()
-        claim.release()
+        with signals.deferred():
+            if hub is not None:
+                hub.close()
+            machine.close()
+            if claim is not None:
+                claim.release()
 
 
 def make_machine(options: argparse.Namespace) -> tuple[Machine, str]:

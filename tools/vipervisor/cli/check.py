@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import partition
+from .. import caret, partition
 
 FINDINGS = 1
 
@@ -28,13 +28,23 @@ def main(options: argparse.Namespace) -> int:
     loaded = partition.load(options.file)
     if options.json:
         rows = [
-            {"file": f.file, "line": f.line, "rule": f.rule, "place": f.place, "text": f.text}
+            {
+                "file": f.file,
+                "line": f.line,
+                "column": caret.column(options.file, f),
+                "rule": f.rule,
+                "place": f.place,
+                "text": f.text,
+            }
             for f in loaded.findings
         ]
         print(json.dumps(rows, indent=1))
     else:
         for finding in loaded.findings:
             print(finding)
+            shown = caret.show(options.file, finding)
+            if shown:
+                print(shown)
         if loaded.description is not None:
             print(partition.render_map(loaded.description))
     return 0 if loaded.ok else FINDINGS

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import accel as accelerators
-from .. import partition, terminal
+from .. import partition, signals, terminal
 from ..channel import End, describe_crash
 from ..errors import EmulatorError, HostError, UsageError, WaitTimeout
+from ..guest_command import GuestCommand
 from ..hub import Hub
 from ..image import readable
 from ..link import Console
@@ -39,8 +40,10 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
         help="boot one guest from an image",
+        usage="hv run IMAGE [OPTIONS] [-- COMMAND...]",
         description="Boot one guest: its console on stdin and stdout, its status as the "
-        "command's (see docs/cli.md).",
+        "command's (see docs/cli.md). What follows -- is typed at the guest's shell once that "
+        "waits for a line: only its output is shown, and its status is the command's.",
     )
     parser.add_argument("image", type=Path, metavar="IMAGE")
     parser.add_argument("--kind", help="what the image is, when it cannot be detected")
@@ -60,7 +63,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--script", type=Path, metavar="FILE.py", help="run on the monitor first")
     parser.add_argument("--dry-run", action="store_true", help="print the emulator's command line")
     parser.add_argument("--stats", action="store_true", help="exit counts on stderr at the end")
-    parser.set_defaults(function=main)
+    parser.set_defaults(function=main, guest_command=None)
 
 
 def plan(options: argparse.Namespace, accel: str) -> tuple[dict[str, Any], dict[str, Path]]:
@@ -131,7 +134,7 @@ def status_of(end: End, until: bool) -> int:
     return 0
 
 
-def report(end: End, until: re.Pattern[str] | None) -> None:
+def report(end: End, until: re.Pattern[str] | None, command: bool = False) -> None:
     """On stderr what the status alone does not say."""
     if end.state == "crashed" or end.reason == "crash":
         terminal.say(f"hv run: {end.guest} crashed")
@@ -142,6 +145,8 @@ def report(end: End, until: re.Pattern[str] | None) -> None:
         terminal.say(f"hv run: {end.guest} was stopped by the monitor")
     elif until is not None:
         terminal.say(f"hv run: {end.describe()} before /{until.pattern}/ was seen")
+    elif command:
+        terminal.say(f"hv run: {end.describe()} before the command had ended")
     elif end.reason == "exit" and (end.status or 0) > LARGEST_GUEST_STATUS:
         terminal.say(f"hv run: the guest's status is {end.status} ({end.status:#x})")
 
@@ -160,10 +165,21 @@ class Session:
         limit = options.timeout
         self._end: float | None = None if limit is None else time.monotonic() + limit
         self.keys = terminal.Keys()
+        words = options.guest_command
+        self._command = None if words is None else GuestCommand(words, self._show)
+        self._typing = threading.Event()
 
     def _output(self, data: bytes) -> None:
         self._until.feed(data)
         self._hold.feed(data)
+        if self._command is None:
+            self._show(data)
+        else:
+            self._command.feed(data)
+
+    def _show(self, data: bytes) -> None:
+        if self._command is not None and not terminal.stdin_is_terminal():
+            data = data.replace(b"\r\n", b"\n")
         try:
             terminal.write_out(data)
         except OSError:
@@ -187,6 +203,8 @@ class Session:
         return console
 
     def _type(self, console: Console) -> None:
+        if self._command is not None:
+            self._typing.wait()  # what is typed is for the command, not for the shell before it
         for data in self.keys:
             if not self._hold.wait():
                 return
@@ -204,7 +222,7 @@ class Session:
         self.keys.stop()
         self._hold.give_up()
 
-    def verdict(self) -> int:
+    def verdict(self, console: Console) -> int:
         """Wait for what decides the status."""
         machine, options = self._machine, self._options
         while True:
@@ -215,24 +233,50 @@ class Session:
                 raise BrokenPipeError
             if decided == "match":
                 return 0
+            if decided == "ready":
+                self._start_command(console)
+                continue
+            if decided == "done":
+                return self._command_status()
             end = machine.wait_end(self._guest, 1)
             if end.reason == "reset" and options.reboot:
                 continue
             self.stats(end.exits)
-            report(end, options.until)
-            return status_of(end, options.until is not None)
+            report(end, options.until, self._command is not None)
+            waited = options.until is not None or self._command is not None
+            return status_of(end, waited)
+
+    def _start_command(self, console: Console) -> None:
+        assert self._command is not None
+        self._command.typed = True
+        console.write(self._command.line)
+        self._typing.set()
+
+    def _command_status(self) -> int:
+        assert self._command is not None and self._command.status is not None
+        status = self._command.status
+        if status > LARGEST_GUEST_STATUS:
+            terminal.say(f"hv run: the command's status is {status}")
+        return min(status, LARGEST_GUEST_STATUS)
 
     def _look(self) -> str | None:
         if self._broken:
             return "broken"
         if self._until.matched:
             return "match"
+        if self._command is not None:
+            if self._command.status is not None:
+                return "done"
+            if self._command.ready and not self._command.typed:
+                return "ready"
         return "end" if self._machine.has_end(self._guest) else None
 
     @property
     def matched(self) -> bool:
-        """True when --until decided, and the guest still ran."""
-        return self._until.matched
+        """True when --until or the command decided, and the guest still ran."""
+        return self._until.matched or (
+            self._command is not None and self._command.status is not None
+        )
 
     def stats(self, exits: dict[str, int] | None) -> None:
         if self._options.stats and exits is not None:
@@ -252,22 +296,26 @@ class Session:
 
 def main(options: argparse.Namespace) -> int:
     backend, accel = accelerators.choose(options.backend, options.accel)
+    if options.guest_command is not None and options.until is not None:
+        raise UsageError("--until and -- COMMAND both say when the run ends: give one of them")
     description, files = plan(options, accel)
     guest = str(description["guests"][0]["name"])
     machine = Machine(description, files, backend=backend, accel=accel)
     if options.dry_run:
         print(machine.describe_command())
         return 0
-    claim = Claim(options.machine, guest)
+    claim: Claim | None = None
     hub: Hub | None = None
     session = Session(options, machine, guest)
     try:
+        with signals.deferred():
+            claim = Claim(options.machine, guest)
         with terminal.raw(keep_signals=True):
             try:
-                session.boot()
+                console = session.boot()
                 hub = Hub(machine.link, machine.prompt, claim.folder)
                 claim.write_info(describe(machine, hub, str(options.image)))
-                status = session.verdict()
+                status = session.verdict(console)
                 if session.matched:
                     session.stats(session.live_exits())
                 return status
@@ -279,11 +327,13 @@ def main(options: argparse.Namespace) -> int:
                     return TIMED_OUT
                 raise HostError(str(error)) from None
     finally:
-        session.stop()
-        if hub is not None:
-            hub.close()
-        machine.close()
-        claim.release()
+        with signals.deferred():
+            session.stop()
+            if hub is not None:
+                hub.close()
+            machine.close()
+            if claim is not None:
+                claim.release()
 
 
 def describe(machine: Machine, hub: Hub, partition: str) -> dict[str, Any]:

@@ -1,0 +1,222 @@
+"""`hv explain`: rules, exit kinds, statuses, exit reasons, registers and leaves in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from . import partition
+from .explain_exits import KINDS, SVM, SVM_RANGES, VM_ERRORS, VMX, svm
+from .explain_regs import LEAVES, MSRS, msr
+
+# A line that breaks each rule, and the same line mended ("" where no line shows it).
+EXAMPLES = {
+    "toml-syntax": ('name = "one', 'name = "one"'),
+    "version-missing": ("", "version = 1"),
+    "version-unknown": ("version = 2", "version = 1"),
+    "key-unknown": ('memroy = "16M"', 'memory = "16M"'),
+    "key-missing": ("[[guest]] without memory", 'memory = "16M"'),
+    "type-wrong": ("name = 1", 'name = "one"'),
+    "guest-table": ("[guest]", "[[guest]]"),
+    "guest-none": ("a file without [[guest]]", "[[guest]]"),
+    "name-invalid": ('name = "1st guest"', 'name = "first_guest"'),
+    "name-reserved": ('name = "hv"', 'name = "first"'),
+    "name-duplicate": ('two guests with name = "one"', 'name = "two"'),
+    "size-unit": ("memory = 256", 'memory = "256M"'),
+    "size-bad": ('memory = "much"', 'memory = "256M"'),
+    "memory-step": ('memory = "3M"', 'memory = "4M"'),
+    "memory-small": ('memory = "4K"', 'memory = "2M"'),
+    "memory-sum": ('[machine] memory = "64M" with a guest of 256M', 'memory = "512M"'),
+    "cpus-bad": ("cpus = 0", "cpus = 1"),
+    "cpus-many": ("cpus = 2", "cpus = 1"),
+    "cpu-repeated": ("cpus = [1, 1]", "cpus = [1]"),
+    "cpu-beyond": ("cpus = [9] with [machine] cpus = 3", "cpus = [2]"),
+    "cpu-shared": ("two guests with cpus = [1]", "cpus = [2]"),
+    "cpu-control": ("cpus = [0, 1]", "cpus = [0]"),
+    "cpu-sum": ("[machine] cpus = 1 with a guest", "cpus = 2"),
+    "kind-unknown": ('kind = "linus"', 'kind = "linux"'),
+    "device-unknown": ('devices = ["tesdev"]', 'devices = ["testdev"]'),
+    "initrd-unused": ('kind = "flat" with initrd = "rd"', 'kind = "flat"'),
+    "cmdline-control": ('cmdline = "a\\nb"', 'cmdline = "a b"'),
+    "policy-unknown": ('on_crash = "retry"', 'on_crash = "restart"'),
+    "policy-value": ('on_crash = { do = "stop", max = 5 }', '{ do = "restart", max = 5 }'),
+    "path-empty": ('image = ""', 'image = "one.elf"'),
+    "file-missing": ('image = "oen.elf"', 'image = "one.elf"'),
+    "file-directory": ('image = "build"', 'image = "build/one.elf"'),
+    "image-unknown": ('image = "notes.txt"', 'image = "one.elf"'),
+}
+
+# Exit statuses of `hv run`, and of the other commands.
+STATUSES = {
+    "0": ("success", "the guest wrote 0 to port 0xF4 or powered off; with --until, a match"),
+    "1": ("failure", "of every command but `hv run`, where it is the guest's own status"),
+    "2": ("wrong usage", "of every command but `hv run`, where it is the guest's own status"),
+    "119": ("the guest's status, cut", "it wrote 119 or more to port 0xF4; stderr has the value"),
+    "121": ("reset", "the guest reset itself and --reboot was not given"),
+    "123": ("ended first", "the guest ended before --until's match, or before its command did"),
+    "124": ("timeout", "--timeout ran out"),
+    "125": ("not the guest's fault", "usage, files, an image that is none, the emulator"),
+    "126": ("crash", "the guest crashed; stderr has the crash record"),
+    "129": ("hang-up", "the terminal went away"),
+    "130": ("Ctrl-C", "the run was interrupted"),
+    "143": ("SIGTERM", "the run was asked to end"),
+}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One thing that can be explained."""
+
+    kind: str  # rule, exit kind, status, ...
+    name: str
+    lines: tuple[str, ...]
+    source: str = ""  # the manual's section
+
+    def text(self) -> str:
+        source = f" ({self.source})" if self.source else ""
+        return "\n".join([f"{self.name}: {self.kind}{source}", *("  " + x for x in self.lines)])
+
+    def json(self) -> dict[str, object]:
+        text = list(self.lines)
+        return {"kind": self.kind, "name": self.name, "text": text, "source": self.source}
+
+
+def explain(words: str) -> list[Topic]:
+    """Everything that `words` may mean; empty when it is nothing known here."""
+    text = words.strip().lower()
+    found: list[Topic] = []
+    for look in _LOOKS:
+        found += look(text)
+    return found
+
+
+def known() -> dict[str, list[str]]:
+    """What can be explained, by heading."""
+    return {
+        "rules of `hv check`": list(partition.rules.RULES),
+        "exit kinds": list(KINDS),
+        "exit statuses": [f"status {number}" for number in STATUSES],
+        "VMX exit reasons": [f"vmx {number}" for number in VMX],
+        "SVM exit codes": [f"svm {number:#x}" for number in [*(r[0] for r in SVM_RANGES), *SVM]],
+        "VM-instruction errors": [f"error {number}" for number in VM_ERRORS],
+        "model-specific registers": [f"msr {index:#x}" for index in MSRS],
+        "CPUID leaves": [f"cpuid {leaf:#x}" for leaf in LEAVES],
+    }
+
+
+def nearest(words: str) -> str | None:
+    names = [*partition.rules.RULES, *KINDS, *(name.lower() for name, *_ in MSRS.values())]
+    near: str | None = partition.rules.names.nearest(words.strip().lower(), names)
+    return near
+
+
+def _number(text: str, word: str) -> int | None:
+    """N of "word N" or of a bare N, in decimal or hex."""
+    match = re.fullmatch(rf"(?:{word}[ -]*)?(0x[0-9a-f]+|[0-9]+)", text)
+    return int(match[1], 0) if match and not match[1].startswith("00") else None
+
+
+def _rule(text: str) -> Iterator[Topic]:
+    if text not in partition.rules.RULES:
+        return
+    why, remedy = partition.rules.RULES[text]
+    lines = [f"why      {why}", f"remedy   {remedy}"]
+    wrong, right = EXAMPLES.get(text, ("", ""))
+    if wrong:
+        lines.append(f"wrong    {wrong}")
+    if right:
+        lines.append(f"right    {right}")
+    yield Topic("a rule of `hv check`", text, tuple(lines), "docs/partition.md")
+
+
+def _kind(text: str) -> Iterator[Topic]:
+    name = text.replace("-", "_").replace(" ", "_")
+    if name in KINDS:
+        what, does = KINDS[name]
+        raw = [f"vmx {n} {title}" for n, (title, kind) in VMX.items() if kind == name]
+        raw += [f"svm {n:#x} {title}" for n, (title, kind) in SVM.items() if kind == name]
+        raw += [f"svm {a:#x}-{b:#x}" for a, b, _, kind in SVM_RANGES if kind == name]
+        lines = [f"meaning  {what}", f"here     {does}"]
+        lines += [f"from     {', '.join(raw)}"] if raw else []
+        yield Topic("an exit kind", name, tuple(lines), "docs/python.md")
+
+
+def _status(text: str) -> Iterator[Topic]:
+    number = _number(text, "(?:exit )?status")
+    if number is None:
+        return
+    name = str(number)
+    if name in STATUSES:
+        title, what = STATUSES[name]
+        yield Topic("an exit status", f"status {name}", (f"{title}: {what}",), "docs/cli.md")
+    elif 0 < number < 119:
+        line = "the value that the guest wrote to port 0xF4, or the status of its command"
+        yield Topic("an exit status", f"status {name}", (line,), "docs/cli.md")
+
+
+def _exit(name: str, title: str, kind: str, source: str) -> Topic:
+    what, does = KINDS[kind]
+    lines = (f"name     {title}", f"kind     {kind}: {what}", f"here     {does}")
+    return Topic("an exit", name, lines, source)
+
+
+def _vmx(text: str) -> Iterator[Topic]:
+    number = _number(text, "(?:vmx|vmcs|exit reason|reason)")
+    if number is not None and number & 0xFFFF in VMX and text != "0":
+        basic = number & 0xFFFF  # the upper bits say how it happened
+        title, kind = VMX[basic]
+        yield _exit(f"VMX exit reason {basic}", title, kind, "Intel SDM vol. 3, appendix C")
+
+
+def _svm(text: str) -> Iterator[Topic]:
+    name = text.removeprefix("vmexit_").upper()
+    for code, (title, kind) in SVM.items():
+        if title == name and text.replace("-", "_") not in KINDS:
+            yield _exit(f"SVM exit code {code:#x}", title, kind, "AMD APM vol. 2, appendix C")
+    number = _number(text, "(?:svm|vmcb|vmexit|exitcode)")
+    found = svm(number) if number is not None and text != "0" else None
+    if found is not None:
+        yield _exit(f"SVM exit code {number:#x}", *found, "AMD APM vol. 2, appendix C")
+
+
+def _error(text: str) -> Iterator[Topic]:
+    number = _number(text, "(?:vm[- ]instruction )?error")
+    if number in VM_ERRORS and not text.isdecimal():
+        line = VM_ERRORS[number]
+        here = "the guest crashes; its record names the field that breaks the manual's rule"
+        yield Topic("a VM-instruction error", f"error {number}", (line, f"here     {here}"),
+                    "Intel SDM vol. 3, 31.4")
+
+
+def _msr(text: str) -> Iterator[Topic]:
+    number = _number(text, "msr")
+    for index, (name, what, does) in MSRS.items():
+        if text in (name.lower(), name.lower().removeprefix("ia32_")):
+            yield _msr_topic(index, name, what, does)
+    found = msr(number) if number is not None and not text.isdecimal() else None
+    if found is not None and number is not None:
+        yield _msr_topic(number, *found)
+
+
+def _msr_topic(index: int, name: str, what: str, does: str) -> Topic:
+    amd = index >> 16 == 0xC001 or name in ("EFER", "STAR", "LSTAR", "CSTAR", "SFMASK", "TSC_AUX")
+    source = "AMD APM vol. 2, appendix A" if amd else "Intel SDM vol. 4, chapter 2"
+    source = "Linux Documentation/virt/kvm/x86/msr.rst" if "KVM" in name else source
+    lines = (f"meaning  {what}", f"here     {does}")
+    return Topic("a model-specific register", f"MSR {index:#x} {name}", lines, source)
+
+
+def _leaf(text: str) -> Iterator[Topic]:
+    number = _number(text, "(?:cpuid|leaf|cpuid leaf)")
+    if number not in LEAVES or text.isdecimal():
+        return
+    what, shows = LEAVES[number]
+    lines = (f"meaning  {what}", f"here     {shows}")
+    yield Topic("a CPUID leaf", f"CPUID leaf {number:#x}", lines,
+                "Intel SDM vol. 2A, CPUID; AMD APM vol. 3, appendix E")
+
+
+_LOOKS: tuple[Callable[[str], Iterator[Topic]], ...] = (
+    _rule, _kind, _status, _vmx, _svm, _error, _msr, _leaf,
+)

@@ -1,0 +1,58 @@
+"""Signals end a command once, and never in the middle of a step that must be whole."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _State:
+    depth = 0  # of `deferred` blocks
+    pending: int | None = None  # what came inside one
+    ended = False  # the first signal has been raised; the rest would spoil the cleaning up
+
+
+def _raise(number: int) -> None:
+    if _State.ended:
+        return
+    _State.ended = True
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    if _State.depth:
+        _State.pending = _State.pending or number
+    else:
+        _raise(number)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """A signal that comes inside is raised at the end of the block."""
+    _State.depth += 1
+    try:
+        yield
+    finally:
+        _State.depth -= 1
+        if not _State.depth and _State.pending is not None:
+            number, _State.pending = _State.pending, None
+            _raise(number)
+
+
+@contextlib.contextmanager
+def end_once() -> Iterator[None]:
+    """Turn the first ending signal into KeyboardInterrupt or SystemExit, so that every
+    owner cleans up; ignore those that follow."""
+    _State.depth, _State.pending, _State.ended = 0, None, False
+    old = {number: signal.signal(number, _handle) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
