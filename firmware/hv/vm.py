@@ -6,6 +6,7 @@ from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
 from hv.memory import Memory
+from hv.screen import Screen
 from hv.vcpu import VCpu
 
 MEMORY_STEP = 2 << 20
@@ -148,6 +149,7 @@ class Guest:
         self.memory = Memory(_id, self.memory_size)
         self.vcpus = [VCpu(_id, i) for i in range(len(info["vcpus"]))]
         self.console = Console(self)
+        self.screen = Screen(_id)
 
     def _make(self, name, cpus, memory, devices):
         for guest in guests():
