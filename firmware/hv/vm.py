@@ -107,7 +107,7 @@ class Target:
         self._id = guest.id
         self.memory = guest.memory_size
         self.fresh = fresh
-        self.data = self.module(name)
+        self.data = None  # the image's bytes; load() sets it
 
     def module(self, name):
         try:
