@@ -19,6 +19,7 @@ start() pause() resume() stop() reset() destroy()
 with g.paused(): ...           resumes afterwards, whatever happens
 wait("off", "crashed", timeout=5)
 console                        read() write(text) tail() expect(pattern) attach()
+screen                         the text at 0xB8000: lines text find(text) expect(text)
 memory                         [a:b] u8[a] u16 u32 u64 dump(a) find(bytes)
 vcpus[0]                       rax ... r15 rip rflags cr0 ... efer cs.base ..."""
 

@@ -6,6 +6,7 @@ from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
 from hv.memory import Memory
+from hv.screen import Screen
 from hv.vcpu import VCpu
 
 MEMORY_STEP = 2 << 20
@@ -106,7 +107,7 @@ class Target:
         self._id = guest.id
         self.memory = guest.memory_size
         self.fresh = fresh
-        self.data = self.module(name)
+        self.data = None  # the image's bytes; load() sets it
 
     def module(self, name):
         try:
@@ -148,6 +149,7 @@ class Guest:
         self.memory = Memory(_id, self.memory_size)
         self.vcpus = [VCpu(_id, i) for i in range(len(info["vcpus"]))]
         self.console = Console(self)
+        self.screen = Screen(_id)
 
     def _make(self, name, cpus, memory, devices):
         for guest in guests():

@@ -104,6 +104,16 @@ class Console:
     def expect(self, pattern: str, timeout: float | None = 10) -> str: ...
     def attach(self) -> None: ...
 
+class Screen:
+    """The text screen at 0xB8000."""
+
+    lines: list[str]
+    text: str
+    attributes: list[bytes]
+    def cell(self, row: int, column: int) -> tuple[str, int]: ...
+    def find(self, text: str) -> tuple[int, int] | None: ...
+    def expect(self, text: str, timeout: float | None = 10) -> tuple[int, int]: ...
+
 class Crash:
     record: dict[str, Any]
     why: str
@@ -123,6 +133,7 @@ class Guest:
     memory_size: int
     vcpus: list[VCpu]
     console: Console
+    screen: Screen
     image: Any
     policies: dict[str, dict[str, Any]]
     paravirt: bool

@@ -163,6 +163,33 @@ def test_console(hv):
         g.console.expect("never", timeout=0.01)
 
 
+def test_screen(hv):
+    g = hv.Guest("a", memory="2M")
+    assert g.screen.lines == [""] * 25 and g.screen.find("x") is None
+    g.memory[0xB8000 : 0xB8006] = b"H\x07i\x1f!\x70"
+    at = 0xB8000 + (24 * 80 + 78) * 2
+    g.memory[at : at + 4] = b"\xc9\x07\xbb\x07"
+    assert g.screen.lines[0] == "Hi!" and g.screen.lines[24] == " " * 78 + "╔╗"
+    assert g.screen.find("i!") == (0, 1) and g.screen.expect("╔") == (24, 78)
+    assert g.screen.cell(0, 1) == ("i", 0x1F)
+    assert g.screen.attributes[0][:4] == b"\x07\x1f\x70\0" and len(g.screen.attributes) == 25
+    shown = repr(g.screen).splitlines()
+    assert len(shown) == 27 and {len(line) for line in shown} == {82}
+    with pytest.raises(ValueError, match="no cell 25, 0"):
+        g.screen.cell(25, 0)
+    with pytest.raises(OSError, match="no 'never' on the screen within 0.01 s; it shows:\nHi!"):
+        g.screen.expect("never", timeout=0.01)
+
+
+def test_characters_of_the_screen_are_code_page_437(hv):
+    from hv import screen
+
+    assert len(screen._CHARACTERS) == 256
+    text = bytes(range(256)).decode("cp437")
+    assert "".join(screen._CHARACTERS[32:127]) == text[32:127]
+    assert "".join(screen._CHARACTERS[128:255]) == text[128:255]
+
+
 def test_wait(hv):
     g = hv.Guest("a", memory="16M").load("k").start()
     fake_hv.end(g.id, "poweroff")

@@ -43,12 +43,12 @@ def guest(world):
     return hv.Guest("a", memory="2M")
 
 
-@pytest.mark.parametrize("name", ["Guest", "VCpu", "Memory", "Console", "Machine"])
+@pytest.mark.parametrize("name", ["Guest", "VCpu", "Memory", "Console", "Machine", "Screen"])
 def test_members_exist_and_all_public_ones_are_listed(guest, name):
     import hv
 
     real = {"Guest": guest, "VCpu": guest.vcpus[0], "Memory": guest.memory,
-            "Console": guest.console, "Machine": hv.machine}[name]
+            "Console": guest.console, "Screen": guest.screen, "Machine": hv.machine}[name]
     tree = next(n for n in stub("hv.pyi") if isinstance(n, ast.ClassDef) and n.name == name)
     listed = {n for n in names(tree.body) if not n.startswith("__")}
     public = {n for n in dir(real) if not n.startswith("_")}

@@ -1,5 +1,6 @@
 """Loaders: what lies in a guest's memory and in its registers after load()."""
 
+import gzip
 import os
 import struct
 from pathlib import Path
@@ -171,6 +172,59 @@ def test_multiboot1_with_address_fields(boot):
     assert g.vcpus[0].rip == 0x200040
     assert g.memory[0x200060 : 0x200068] == b"ZZZZ\0\0\0\0"
     assert g.image.high == 0x200000 + 9000
+
+
+BIG = bytes(range(256)) * 1200  # more than the part of a packed image that is kept
+
+
+@pytest.mark.parametrize(("image", "kind"), [
+    (images.multiboot1_elf(body=BIG, memsz=len(BIG) + 5000), "multiboot1"),
+    (images.elf64(body=BIG, memsz=len(BIG) + 5000), "elf64"),
+    (images.bzimage(kernel=BIG), "linux"),
+])
+def test_packed_images_load_as_unpacked_ones(boot, image, kind):
+    plain = boot(image, cmdline="x")
+    packed = boot_named(plain, "packed", gzip.compress(image), "x")
+    assert packed.image.kind == plain.image.kind == kind
+    low, high = plain.image.low, plain.image.high
+    assert packed.memory[low:high] == plain.memory[low:high]
+    assert BIG in packed.memory[low:high]
+    assert packed.vcpus[0].rip == plain.vcpus[0].rip
+    packed.memory[low : low + 4] = b"junk"
+    packed.reset()
+    assert packed.memory[low:high] == plain.memory[low:high]
+
+
+def boot_named(like, name, image, cmdline):
+    import hv
+
+    fake_hv.WORLD.modules[name] = image
+    return hv.Guest(name, memory=like.memory_size).load(name, cmdline=cmdline)
+
+
+def test_a_packed_image_is_read_anywhere(world):
+    from hv.rules import image as rules
+
+    data = rules.unpacked(gzip.compress(BIG))
+    assert len(data) == len(BIG) and data[5:9] == BIG[5:9] and data[:3] == BIG[:3]
+    assert data[200_000:200_300] == BIG[200_000:200_300] and data[len(BIG) - 2 :] == BIG[-2:]
+    assert data[65_530:65_540] == BIG[65_530:65_540] and data[len(BIG) : len(BIG) + 4] == b""
+    assert b"".join(bytes(piece) for _, piece in data.pieces()) == BIG
+
+
+@pytest.mark.parametrize("damage", [
+    lambda d: d[: len(d) // 2], lambda d: d[:-5], lambda d: d[:40] + bytes(40) + d[80:],
+    lambda d: d[:-4] + b"\1\0\0\0", lambda d: d[:30],
+])
+def test_a_damaged_packed_image_is_told(boot, damage):
+    with pytest.raises(ValueError, match="packed by gzip and cannot be unpacked: get the whole"):
+        boot(damage(gzip.compress(images.elf64(body=os.urandom(100_000), memsz=200_000))))
+
+
+def test_raw_code_is_never_unpacked(boot):
+    data = gzip.compress(b"\xf4" * 600)
+    g = boot(data, kind="flat32")
+    assert g.memory[MIB : MIB + len(data)] == data
 
 
 def test_multiboot2(boot):

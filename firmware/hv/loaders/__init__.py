@@ -2,7 +2,8 @@
 
 `load(target, ...)` streams from boot modules in the core; no image ever lies in
 the Python heap. A target has `memory` (bytes of RAM), `write(gpa, data)`,
-`module(name)`, `load(gpa, name, offset, size)` and `fresh` (RAM is still zero).
+`module(name)`, `load(gpa, name, offset, size)` and `fresh` (RAM is still zero);
+`load` sets its `data`, the image's bytes unpacked.
 """
 
 from hv.loaders import entry, layout, linux, multiboot, pvh
@@ -17,8 +18,10 @@ BOOT_DRIVE = 0x80
 
 def load(target, name, initrd=(), cmdline="", kind=None, modules=(), tsc_khz=0):
     """Loads the boot module `name`; returns (Image, Entry). Raises ImageError."""
-    data = target.module(name)
-    info = images.inspect(data, kind)
+    target.data = target.module(name)
+    if kind is None or kind[:4] != "flat":
+        target.data = images.unpacked(target.data)
+    info = images.inspect(target.data, kind)
     files = list(initrd) + list(modules)
     if files and info.kind in ("flat", "flat32", "flat64"):
         raise ImageError(
@@ -32,11 +35,24 @@ def load(target, name, initrd=(), cmdline="", kind=None, modules=(), tsc_khz=0):
 
 
 def _segments(target, name, info):
+    packed = hasattr(target.data, "pieces")
+    if packed:
+        _unpack(target, info)
     for gpa, offset, size, memory in info.segments:
-        if size:
+        if size and not packed:
             target.load(gpa, name, offset, size)
         if not target.fresh:
             zero(target, gpa + size, memory - size)
+
+
+def _unpack(target, info):
+    """Puts each piece of a packed image where the segments that hold it lie."""
+    for at, piece in target.data.pieces():
+        end = at + len(piece)
+        for gpa, offset, size, _ in info.segments:
+            first, last = max(at, offset), min(end, offset + size)
+            if first < last:
+                target.write(gpa + first - offset, piece[first - at : last - at])
 
 
 def zero(target, gpa, size):

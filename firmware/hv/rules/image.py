@@ -6,6 +6,7 @@ and reads headers only. Both the host's checks and the loaders stand on it.
 
 import struct
 
+from .packed import Packed, is_packed
 from .sizes import size_text
 
 # In the order of detection; the flat ones must be asked for.
@@ -86,6 +87,14 @@ def _u(data, at, form):
     return struct.unpack(form, part)
 
 
+def unpacked(data):
+    """What is in a file that gzip packed; any other file as it is."""
+    if not is_packed(data):
+        return data
+    return Packed(data, ImageError(
+        "image-truncated", "it is packed by gzip and cannot be unpacked", "get the whole file"))
+
+
 def detect(data):
     """The kind of an image by its content, or None when only `kind` can tell."""
     if is_linux(data):
@@ -106,6 +115,8 @@ def inspect(data, kind=None):
     """The Image in `data`; raises ImageError. `kind` insists on a kind."""
     if len(data) == 0:
         raise ImageError("image-truncated", "the file is empty", "get the whole file")
+    if kind is None or kind[:4] != "flat":
+        data = unpacked(data)
     found = kind or detect(data)
     if found is None:
         head = " ".join(["%02x" % b for b in bytes(data[:4])])

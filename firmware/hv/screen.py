@@ -1,0 +1,78 @@
+"""A guest's text screen: 25 lines of 80 cells at 0xB8000, a character and an attribute
+each (IBM VGA text mode 3)."""
+
+import _hv
+from hv import clock
+
+BASE = 0xB8000
+ROWS, COLUMNS, CELL = 25, 80, 2
+LINE = COLUMNS * CELL
+BYTES = ROWS * LINE
+# Code page 437: the characters below 32 and from 127 on.
+LOW = " ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼"
+HIGH = (
+    "⌂ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧"
+    "╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■ "
+)
+# A tuple: MicroPython searches a long way for the end of a text with such characters.
+_CHARACTERS = tuple(LOW + "".join([chr(c) for c in range(32, 127)]) + HIGH)
+
+
+class Screen:
+    """lines (25 texts), text, find(text), expect(text, timeout), cell(row, column) and
+    attributes; its repr is what is seen."""
+
+    def __init__(self, guest_id):
+        self._id = guest_id
+
+    def _cells(self):
+        return _hv.guest_read(self._id, BASE, BYTES)
+
+    @property
+    def lines(self):
+        """The 25 lines, without the spaces at their ends."""
+        data = self._cells()
+        return [
+            "".join([_CHARACTERS[data[i]] for i in range(at, at + LINE, CELL)]).rstrip()
+            for at in range(0, BYTES, LINE)
+        ]
+
+    @property
+    def text(self):
+        """The lines as one text."""
+        return "\n".join(self.lines)
+
+    @property
+    def attributes(self):
+        """The attribute bytes of each line, 80 each: blink, background, foreground."""
+        data = self._cells()
+        return [bytes([data[i] for i in range(at + 1, at + LINE, CELL)])
+                for at in range(0, BYTES, LINE)]
+
+    def cell(self, row, column):
+        """(character, attribute) of one place, counted from 0."""
+        if not (0 <= row < ROWS and 0 <= column < COLUMNS):
+            raise ValueError("no cell %s, %s on %d lines of %d" % (row, column, ROWS, COLUMNS))
+        data = _hv.guest_read(self._id, BASE + (row * COLUMNS + column) * CELL, CELL)
+        return _CHARACTERS[data[0]], data[1]
+
+    def find(self, text):
+        """(row, column) of the first place where the text stands, or None."""
+        for row, line in enumerate(self.lines):
+            column = line.find(text)
+            if column >= 0:
+                return row, column
+        return None
+
+    def expect(self, text, timeout=10):
+        """Waits until the text is on the screen; returns its place."""
+        try:
+            return clock.until(lambda: self.find(text), timeout, "%r on the screen" % text)
+        except clock.TimeoutError as e:
+            what = "%s; it shows:\n%s" % (e.args[1], self.text.strip("\n"))
+            raise clock.TimeoutError(clock.ETIMEDOUT, what)
+
+    def __repr__(self):
+        edge = "+" + "-" * COLUMNS + "+"
+        rows = ["|" + line + " " * (COLUMNS - len(line)) + "|" for line in self.lines]
+        return "\n".join([edge] + rows + [edge])
