@@ -3,7 +3,7 @@
 # guests/NAME/ holds one 64-bit multiboot guest each; add a folder and its name
 # here. hello32 is hello's source built for 32-bit protected mode.
 
-GUESTS_64 := hello beat claims $(notdir $(wildcard guests/exits-*)) samerip triple spin fpu bench mmio-forms string-io
+GUESTS_64 := hello beat apic ioapic smp claims $(notdir $(wildcard guests/exits-*)) samerip triple spin fpu bench mmio-forms string-io
 GUESTS_32 := hello32
 GUESTS_FLAT := realmode
 
@@ -21,7 +21,7 @@ GUEST_LDFLAGS := -nostdlib -static --build-id=none -z max-page-size=4096 -z noex
 # Binutils before 2.39 know no such warning and no such option.
 GUEST_LDFLAGS := $(filter-out $(if $(shell ld --help 2>/dev/null | grep -e --no-warn-rwx),,--no-warn-rwx-segments),$(GUEST_LDFLAGS))
 
-GUEST_LIB_64 := start64.S vectors.S runtime.c console.c string.c platform.c clock.c traps.c irq.c \
+GUEST_LIB_64 := start64.S vectors.S runtime.c console.c string.c platform.c clock.c traps.c irq.c apic.c \
 	user.S paging.c check.c
 GUEST_LIB_32 := start32.S runtime.c console.c string.c platform.c traps32.c
 

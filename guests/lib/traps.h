@@ -25,7 +25,7 @@ enum {
     TRAP_AC = 17,
     TRAP_XM = 19,
     IRQ_BASE = 32, // where irq_init() puts the 8259's line 0
-    TRAP_VECTORS = 64,
+    TRAP_VECTORS = 256,
 };
 
 struct trap {

@@ -5,7 +5,7 @@
     .global vector_stubs
 vector_stubs:
     .set vector, 0
-    .rept 64
+    .rept 256
     .align 16
     // #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX push an error code (AMD APM vol. 2, table 8-1).
     .set has_error, (1 << 8 | 0x1F << 10 | 1 << 17 | 1 << 21 | 3 << 29) >> (vector & 31)
