@@ -199,7 +199,7 @@ static uint32_t matching(struct claims *c, const struct exit_record *e, uint64_t
         uint64_t value = __builtin_expect(k->kind == CLAIM_RAW, 0) ? e->raw : about;
         if (value - k->low <= k->high - k->low) {
             found |= left & (0 - left);
-            c->hits[slot]++;
+            __atomic_fetch_add(&c->hits[slot], 1, __ATOMIC_RELAXED);
         }
     }
     return found;
