@@ -173,7 +173,7 @@ def test_handlers_come_and_go_while_the_guest_runs(boot: Boot) -> None:
     assert machine.exec(code, timeout=LIMIT).startswith("no handlers")
     at = int(re.findall(r"beat (\d+)", beat.text)[-1])
     beat.expect(f"beat {at + 3}\\b", timeout=LIMIT)
-    counted = [int(n) for n in re.findall(r"^beat (\d+)\r?$", beat.text, re.MULTILINE)]
+    counted = [int(n) for n in re.findall(r"^beat (\d+)\r?\n", beat.text, re.MULTILINE)]
     assert counted == list(range(1, counted[-1] + 1))
 
 
