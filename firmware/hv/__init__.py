@@ -44,10 +44,13 @@ def _init(namespace):
 
 def _start():
     """Called by the port on the first boot: starts the partition."""
+    import sys
+
     import __main__
 
     from hv import boot
 
     events.namespace = __main__.__dict__
+    events.namespace["hv"] = sys.modules["hv"]
     boot.start()
     _variables()

@@ -142,6 +142,10 @@ static mp_obj_t number(uint64_t value) {
     return value <= (uint64_t)MP_SMALL_INT_MAX ? MP_OBJ_NEW_SMALL_INT((mp_int_t)value) : mp_obj_new_int_from_ull(value);
 }
 
+static qstr kind_name(const struct vcpu *v) {
+    return v->message.served && v->exit.kind == EXIT_NESTED_FAULT ? MP_QSTR_mmio : hv_exit_name(v->exit.kind);
+}
+
 // What a read has answered or a write brought.
 static uint64_t value_of(const struct vcpu *v) {
     switch (v->exit.kind) {
@@ -194,7 +198,7 @@ static mp_obj_t load(const struct exit_object *x, const struct attribute *a, str
         case RIP:
             return number(v->rip);
         case KIND:
-            return MP_OBJ_NEW_QSTR(hv_exit_name(v->exit.kind));
+            return MP_OBJ_NEW_QSTR(kind_name(v));
         case RAW:
             return number(v->exit.raw);
         case SLOT:
@@ -324,7 +328,7 @@ static mp_obj_t exit_done(mp_obj_t self) {
     struct exit_message *m = &v->message;
     if (!m->answered && !m->asked_core) {
         bool reads = v->exit.kind == EXIT_CPUID || v->exit.kind == EXIT_RDMSR || v->exit.kind == EXIT_HYPERCALL
-            || (v->exit.kind == EXIT_IO && v->exit.io.in);
+            || ((v->exit.kind == EXIT_IO || v->exit.kind == EXIT_NESTED_FAULT) && !is_write(v));
         if (m->instead == 0) { // Python was only asked first
             exit_ask_core(self);
             if (vcpu_of(MP_OBJ_TO_PTR(self)) == NULL) {
@@ -433,7 +437,7 @@ static void exit_print(const mp_print_t *print, mp_obj_t self, mp_print_kind_t k
         mp_print_str(print, "<exit, over>");
         return;
     }
-    mp_printf(print, "<%q exit of %s vcpu %u at 0x%lx", hv_exit_name(v->exit.kind), v->guest->name,
+    mp_printf(print, "<%q exit of %s vcpu %u at 0x%lx", kind_name(v), v->guest->name,
         (unsigned)v->index, v->rip);
     for (size_t i = 0; i < MP_ARRAY_SIZE(attributes); i++) {
         const struct attribute *a = &attributes[i];

@@ -6,7 +6,7 @@
 //   in=N out=N   port N, 4 bytes        inb=N outb=N   one byte
 //   load=N store=N  four bytes of device memory at N
 //   loop=N       CPUID leaf 1 that many times, and the TSC ticks of each
-//   polls=N      so many reads of port 0x510
+//   polls=N      so many reads of port 0x560
 //   ud=1         an undefined instruction
 //   wait=N       milliseconds
 #include "guest.h"
@@ -50,7 +50,7 @@ static void one(const char *word, uint64_t n) {
         print("loop: %llu\n", (unsigned long long)((rdtsc() - start) / n));
     } else if (strcmp(word, "polls") == 0) {
         for (uint64_t i = 0; i < n; i++) {
-            inb(0x510);
+            inb(0x560);
         }
         print("polled %llu\n", (unsigned long long)n);
     } else if (strcmp(word, "ud") == 0) {

@@ -37,13 +37,19 @@ static bool claimable(uint32_t kind) {
 void claims_apply(struct vcpu *v) {
     const struct claims *c = &v->guest->claims;
     for (uint32_t kind = 0; kind < EXIT_KINDS; kind++) {
-        bool claimed = claimable(kind) && (c->by_kind[kind] | c->by_kind[CLAIM_RAW]) != 0;
+        uint32_t slots = c->by_kind[kind] | c->by_kind[CLAIM_RAW];
+        slots |= kind == EXIT_NESTED_FAULT ? c->by_kind[CLAIM_MMIO] : 0;
+        bool claimed = claimable(kind) && slots != 0;
         v->handlers[kind] = claimed ? claim_exit : exit_core_handler(kind);
     }
 }
 
-static void forget(struct claims *c, uint32_t slot) {
+static void forget(struct guest *g, uint32_t slot) {
+    struct claims *c = &g->claims;
     uint32_t bit = UINT32_C(1) << slot;
+    if ((c->by_kind[CLAIM_MMIO] & bit) != 0) {
+        (void)mmio_unregister(g, c->claim[slot].low);
+    }
     c->used &= ~bit;
     c->instead &= ~bit;
     c->watched &= ~bit;
@@ -66,7 +72,8 @@ static void apply_all(struct guest *g) {
 
 int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint64_t high, enum claim_mode mode) {
     struct claims *c = &g->claims;
-    if (slot >= CLAIMS - 1 || kind >= CLAIM_KINDS || low > high || (kind < EXIT_KINDS && !claimable(kind))) {
+    if (slot >= CLAIMS - 1 || kind >= CLAIM_KINDS || low > high || (kind < EXIT_KINDS && !claimable(kind))
+        || (kind == CLAIM_MMIO && mode == CLAIM_WATCH)) {
         return -EINVAL;
     }
     if (mode == CLAIM_WATCH && c->watch == NULL) {
@@ -80,7 +87,13 @@ int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint6
         return -ETIMEDOUT;
     }
     uint32_t bit = UINT32_C(1) << slot;
-    forget(c, slot);
+    forget(g, slot);
+    int error = kind == CLAIM_MMIO ? mmio_register(g, low, high - low + 1, claim_memory, &c->claim[slot]) : 0;
+    if (error != 0) {
+        apply_all(g);
+        unpark_all(g);
+        return error;
+    }
     c->used |= bit;
     c->instead |= mode == CLAIM_INSTEAD ? bit : 0;
     c->watched |= mode == CLAIM_WATCH ? bit : 0;
@@ -100,7 +113,7 @@ int claim_clear(struct guest *g, uint32_t slot) {
         unpark_all(g);
         return -ETIMEDOUT;
     }
-    forget(&g->claims, slot);
+    forget(g, slot);
     apply_all(g);
     unpark_all(g);
     return 0;
@@ -114,7 +127,7 @@ bool claims_drop(struct guest *g) {
     }
     (void)park_all(g);
     for (uint32_t slot = 0; slot < CLAIMS; slot++) {
-        forget(c, slot);
+        forget(g, slot);
     }
     for (uint32_t i = 0; i < g->vcpu_count; i++) {
         struct vcpu *v = g->vcpus[i];
@@ -199,7 +212,7 @@ static uint32_t matching(struct claims *c, const struct exit_record *e, uint64_t
         uint64_t value = __builtin_expect(k->kind == CLAIM_RAW, 0) ? e->raw : about;
         if (value - k->low <= k->high - k->low) {
             found |= left & (0 - left);
-            c->hits[slot]++;
+            __atomic_fetch_add(&c->hits[slot], 1, __ATOMIC_RELAXED);
         }
     }
     return found;
@@ -242,8 +255,11 @@ bool claim_exit(struct vcpu *v, struct exit_record *e) {
     struct claims *c = &v->guest->claims;
     struct exit_message *m = &v->message;
     struct exit_words w;
-    if ((e->kind == EXIT_HYPERCALL && e->hypercall.cpl != 0) || (e->kind == EXIT_IO && e->io.string)) {
+    if (e->kind == EXIT_HYPERCALL && e->hypercall.cpl != 0) {
         return exit_core(v, e);
+    }
+    if (e->kind == EXIT_IO && e->io.string) {
+        return claim_emulate(v, e); // element by element
     }
     exit_words(v, e, &w);
     uint32_t slots = matching(c, e, w.word[0]);
@@ -252,7 +268,8 @@ bool claim_exit(struct vcpu *v, struct exit_record *e) {
         slots &= ~c->watched;
     }
     if (slots == 0) {
-        return exit_core(v, e);
+        bool devices = e->kind == EXIT_NESTED_FAULT && c->by_kind[CLAIM_MMIO] != 0;
+        return devices ? claim_emulate(v, e) : exit_core(v, e);
     }
     *m = (struct exit_message) { .words = w, .slots = slots, .instead = slots & c->instead,
         .state = VCPU_RUNNABLE, .length = e->length };
@@ -279,7 +296,14 @@ void claim_set_value(struct vcpu *v, uint64_t value) {
             v->gpr[GPR_RDX] = value >> 32;
             v->message.words.word[1] = value;
             break;
+        case EXIT_NESTED_FAULT:
+            v->message.words.word[3] = value;
+            break;
         case EXIT_IO:
+            if (v->message.served) {
+                v->message.words.word[3] = value;
+                break;
+            }
             if (e->io.in && e->io.size == 4) {
                 v->gpr[GPR_RAX] = (uint32_t)value;
             } else if (e->io.in) {
@@ -294,6 +318,11 @@ void claim_set_value(struct vcpu *v, uint64_t value) {
 }
 
 void claim_ask_core(struct vcpu *v) {
+    if (v->message.served) {
+        v->message.asked_core = true;
+        claim_core_access(v);
+        return;
+    }
     if (v->exit.kind == EXIT_HYPERCALL && v->message.words.word[0] >= HYPERCALL_PYTHON) {
         v->gpr[GPR_RAX] = 0 - (uint64_t)ENOSYS_RESULT;
         v->message.asked_core = true;
@@ -330,6 +359,9 @@ bool claim_done_needs_load(const struct vcpu *v) {
 
 void claim_done(struct vcpu *v) {
     struct exit_message *m = &v->message;
+    if (m->served) {
+        claim_log(v);
+    }
     if (!m->moved && v->exit.length != 0) {
         vcpu_skip(v, v->exit.length);
     }

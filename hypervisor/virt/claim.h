@@ -72,6 +72,17 @@ bool claim_faulted(const struct vcpu *v);
 bool claim_done_needs_load(const struct vcpu *v);
 void claim_done(struct vcpu *v); // the vCPU goes on
 
+// Inside the emulation of an instruction, while v->served.active. True: Python answers,
+// has answered (*value), or is asked now (v->served.asking).
+bool claim_memory(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write, uint64_t *value);
+bool claim_port(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value);
+void claim_commit(struct vcpu *v); // a string element is complete
+
+// claim_access.c, for claim.c: exit_core with the above, and what ends an access.
+bool claim_emulate(struct vcpu *v, struct exit_record *e);
+void claim_core_access(struct vcpu *v);
+void claim_log(struct vcpu *v);
+
 // exits.c
 void exit_words(const struct vcpu *v, const struct exit_record *e, struct exit_words *w);
 void exit_post(struct vcpu *v, const struct exit_record *e); // to Python; the vCPU waits

@@ -43,7 +43,7 @@ int emulation_fault(struct emulation *m, uint8_t vector) {
 bool emulation_end(struct emulation *m, struct exit_record *e, int result) {
     struct vcpu *v = m->v;
     e->length = 0;
-    if (result == -EAGAIN) {
+    if (result == -EAGAIN || v->served.asking) {
         return true;
     }
     if (result == -EFAULT) {
@@ -232,7 +232,7 @@ static void device_access(struct vcpu *v, uint64_t gpa, uint8_t *bytes, uint8_t 
 }
 
 static void part_access(struct vcpu *v, uint64_t gpa, uint8_t *bytes, uint8_t size, bool write) {
-    if (!ram_access(v->guest, gpa, bytes, size, write)) {
+    if (!v->served.asking && !ram_access(v->guest, gpa, bytes, size, write)) {
         device_access(v, gpa, bytes, size, write);
     }
 }

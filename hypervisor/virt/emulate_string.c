@@ -4,6 +4,7 @@
 #include "virt/emulate.h"
 
 #include "cpu/err.h"
+#include "virt/claim.h"
 #include "virt/emulate_alu.h"
 #include "virt/guest.h"
 #include "virt/x86.h"
@@ -45,6 +46,14 @@ static bool writes_destination(uint8_t op) {
     return op == OP_MOVS || op == OP_STOS || op == OP_INS;
 }
 
+// False: as exit_port_access.
+static bool port_access(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value) {
+    if (v->served.active && claim_port(v, port, size, write, value)) {
+        return true;
+    }
+    return exit_port_access(v, port, size, write, value);
+}
+
 // One element. Both operands are translated before a device or a port is touched: a
 // fault must not lose data.
 static int element(struct string *s) {
@@ -64,26 +73,35 @@ static int element(struct string *s) {
         operand_read(m, &source, &value);
     }
     uint32_t port_value = (uint32_t)value;
+    if (v->served.asking) {
+        return -EAGAIN;
+    }
     switch (i->op) {
         case OP_LODS:
             gpr_write(v, GPR_RAX, i->size, false, value);
             break;
         case OP_CMPS:
             operand_read(m, &destination, &other);
+            if (v->served.asking) {
+                return -EAGAIN;
+            }
             alu(OP_CMP, i->size, &value, &other, &m->rflags);
             break;
         case OP_SCAS:
             value = v->gpr[GPR_RAX];
             operand_read(m, &destination, &other);
+            if (v->served.asking) {
+                return -EAGAIN;
+            }
             alu(OP_CMP, i->size, &value, &other, &m->rflags);
             break;
         case OP_OUTS:
-            if (!exit_port_access(v, s->e->io.port, i->size, true, &port_value)) {
+            if (!port_access(v, s->e->io.port, i->size, true, &port_value)) {
                 return -EAGAIN;
             }
             break;
         case OP_INS:
-            if (!exit_port_access(v, s->e->io.port, i->size, false, &port_value)) {
+            if (!port_access(v, s->e->io.port, i->size, false, &port_value)) {
                 return -EAGAIN;
             }
             value = port_value;
@@ -96,6 +114,9 @@ static int element(struct string *s) {
     }
     if (writes_destination(i->op)) {
         operand_write(m, &destination, &value);
+    }
+    if (v->served.asking) {
+        return -EAGAIN;
     }
     if (uses_source(i->op)) {
         advance(s, GPR_RSI);
@@ -133,6 +154,9 @@ bool emulate_string(struct emulation *m, struct exit_record *e) {
             return emulation_end(m, e, error);
         }
         gpr_write_address(v, GPR_RCX, i->address_size, --count);
+        if (v->served.active) {
+            claim_commit(v);
+        }
         done = count == 0 || found(m);
         if (v->guest->state != GUEST_RUNNING) {
             break; // a port ended it

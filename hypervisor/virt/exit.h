@@ -98,6 +98,24 @@ struct exit_words {
     uint64_t word[EXIT_WORDS];
 };
 
+// Accesses of one emulated instruction that Python serves. Each leaves the instruction
+// undone while Python is asked; the guest then executes it again, and the answers given
+// so far are taken from the log.
+#define SERVED_ACCESSES 20 // 16 bytes read and written across two pages, byte by byte
+struct served_access {
+    uint64_t at, value; // port or guest-physical address
+    uint8_t size;
+    bool write;
+};
+struct served {
+    bool active; // an instruction with claims is being carried out
+    bool asking; // nothing it does counts any more: Python is asked first
+    uint8_t count, next; // answers in the log, and taken from it
+    uint64_t rip;
+    struct served_access log[SERVED_ACCESSES];
+    uint64_t gpr[16]; // before the instruction, or its present string element
+};
+
 // Beside the record in the mailbox of a vCPU that waits.
 struct exit_message {
     struct exit_words words;
@@ -109,6 +127,7 @@ struct exit_message {
     bool moved; // RIP is where it goes on: do not skip the instruction
     bool injected; // an event takes the place of the answer
     bool answered; // Python said something
+    bool served; // one access of an instruction that is carried out here (struct served)
 };
 
 #endif

@@ -122,6 +122,7 @@ struct vcpu {
     struct insn_cache *insns;
     struct exit_record exit; // of the last exit; the mailbox while VCPU_WAITING
     struct exit_message message; // with it
+    struct served served;
     // Who answers each kind: the core, or claim_exit where Python has a claim (claim.h).
     exit_handler *handlers[EXIT_KINDS];
     uint64_t exits[EXIT_KINDS];

@@ -68,15 +68,15 @@ def test_answers(boot: Boot) -> None:
 
     text = c.run(
         "seen = []\n"
-        "@g.on('io', port=0x510, instead=True)\n"
+        "@g.on('io', port=0x560, instead=True)\n"
         "def port(x):\n"
         " if x.write: seen.append((x.size, x.value))\n"
         " else: x.value = 0x51 if x.size == 1 else 0x12345678\n"
         "@g.on('io', port=(0x520, 0x53f))\n"
         "def after(x):\n seen.append(x.value)\n",
-        "in=0x510 inb=0x510 out=0x510 outb=0x510 in=0x530",
+        "in=0x560 inb=0x560 out=0x560 outb=0x560 in=0x530",
     )
-    assert "in 510: 12345678\ninb 510: 51\n" in text and "in 530: ffffffff\n" in text
+    assert "in 560: 12345678\ninb 560: 51\n" in text and "in 530: ffffffff\n" in text
     assert c.exec("print(seen)").strip() == str([(4, 0xCAFE1234), (1, 0x5A), 0xFFFFFFFF])
 
     text = c.run(
@@ -122,7 +122,7 @@ def test_a_handler_that_fails_pauses_its_guest_only(boot: Boot) -> None:
     }
     for body, said in bodies.items():
         at = len(machine.prompt.text)
-        c.start(f"def bad(x): {body}\ng.on('io', bad, port=0x510, instead=True)", "inb=0x510 cpuid=1")
+        c.start(f"def bad(x): {body}\ng.on('io', bad, port=0x560, instead=True)", "inb=0x560 cpuid=1")
         machine.prompt.expect("paused: the handler bad", timeout=LIMIT)
         machine.wait_state("claims", "paused", timeout=LIMIT)
         assert said in machine.prompt.text[at:], machine.prompt.text[at:]
@@ -130,7 +130,7 @@ def test_a_handler_that_fails_pauses_its_guest_only(boot: Boot) -> None:
         before = len(c.console.text)
         c.exec("g.resume()")
         machine.wait_end("claims", LIMIT)
-        assert "inb 510: ff" in c.console.text[before:]  # the core's answer
+        assert "inb 560: ff" in c.console.text[before:]  # the core's answer
 
 
 def test_a_handler_that_loops_is_ended(boot: Boot) -> None:
@@ -173,7 +173,7 @@ def test_handlers_come_and_go_while_the_guest_runs(boot: Boot) -> None:
     assert machine.exec(code, timeout=LIMIT).startswith("no handlers")
     at = int(re.findall(r"beat (\d+)", beat.text)[-1])
     beat.expect(f"beat {at + 3}\\b", timeout=LIMIT)
-    counted = [int(n) for n in re.findall(r"^beat (\d+)\r?$", beat.text, re.MULTILINE)]
+    counted = [int(n) for n in re.findall(r"^beat (\d+)\r?\n", beat.text, re.MULTILINE)]
     assert counted == list(range(1, counted[-1] + 1))
 
 
