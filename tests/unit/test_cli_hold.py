@@ -22,7 +22,9 @@ def waited(held: Hold) -> float:
     return time.monotonic() - start
 
 
-@pytest.mark.parametrize(("kind", "person"), [("linux", True), ("multiboot1", False), (None, False)])
+@pytest.mark.parametrize(
+    ("kind", "person"), [("linux", True), ("multiboot1", False), (None, False)]
+)
 def test_nothing_is_held_from_a_person_or_for_a_small_guest(kind: str | None, person: bool) -> None:
     assert waited(Hold(kind, person)) < 0.04
 
