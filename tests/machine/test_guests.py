@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 SELF_CHECKING = [
+    "apic",
     "exits-cpuid",
     "exits-cr",
     "exits-dr",
@@ -20,6 +21,7 @@ SELF_CHECKING = [
     "exits-msr",
     "exits-xsetbv",
     "fpu",
+    "ioapic",
     "samerip",
 ]
 Run = Callable[..., Any]
