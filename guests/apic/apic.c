@@ -172,7 +172,8 @@ static void check_disable(void) {
     uint32_t before = apic_hits[V40];
     apic_write(APIC_LVT_TIMER, VTIMER);
     apic_write(APIC_SVR, APIC_SPURIOUS);
-    CHECK("software disable masks the LVT", apic_read(APIC_LVT_TIMER) & LVT_MASKED || bare_tcg(), "%x", apic_read(APIC_LVT_TIMER));
+    CHECK("software disable masks the LVT", apic_read(APIC_LVT_TIMER) & LVT_MASKED || bare_tcg(), "%x",
+        apic_read(APIC_LVT_TIMER));
     apic_write(APIC_LVT_TIMER, VTIMER);
     CHECK("which stays masked", apic_read(APIC_LVT_TIMER) & LVT_MASKED || bare_tcg(), "%x", apic_read(APIC_LVT_TIMER));
     apic_write(APIC_SVR, SVR_ENABLE | 0xEF);
@@ -360,13 +361,15 @@ static void check_x2(void) {
     mode = "x2APIC";
     check_all();
     uint32_t id = apic_id();
-    CHECK("LDR follows from the id", apic_read(APIC_LDR) == (id >> 4 << 16 | 1u << (id & 15)), "%x", apic_read(APIC_LDR));
+    CHECK("LDR follows from the id", apic_read(APIC_LDR) == (id >> 4 << 16 | 1u << (id & 15)), "%x",
+        apic_read(APIC_LDR));
     uint32_t before = apic_hits[V40];
     wrmsr(MSR_X2APIC + APIC_SELF_IPI, V40);
     open_window();
     CHECK("SELF_IPI", apic_hits[V40] == before + 1, "%u", apic_hits[V40] - before);
     CHECK("faults of EOI", write_faults(MSR_X2APIC + APIC_EOI, 1) && read_faults(MSR_X2APIC + APIC_EOI), "no #GP");
-    CHECK("faults of ID and DFR", write_faults(MSR_X2APIC + APIC_ID, 0) && read_faults(MSR_X2APIC + APIC_DFR), "no #GP");
+    CHECK("faults of ID and DFR", write_faults(MSR_X2APIC + APIC_ID, 0) && read_faults(MSR_X2APIC + APIC_DFR),
+        "no #GP");
     CHECK("faults of reserved bits", write_faults(MSR_X2APIC + APIC_TPR, 0x100)
         && write_faults(MSR_X2APIC + APIC_LVT_TIMER, 0x100000), "no #GP");
     CHECK("no way back but off", write_faults(MSR_APIC_BASE, base & ~(uint64_t)BASE_X2), "no #GP");
