@@ -40,8 +40,18 @@ static void check_faults(void) {
     } else {
         due("#SS by a non-canonical stack address", TRAP_SS, 0);
     }
+    // The IDT ends before the vector for this one.
+    struct __attribute__((packed)) {
+        uint16_t limit;
+        uint64_t base;
+    } idt, whole;
+    __asm__ volatile ("sidt %0" : "=m" (whole));
+    idt = whole;
+    idt.limit = BEYOND_IDT * 16 - 1;
+    __asm__ volatile ("lidt %0" : : "m" (idt));
     trap_clear();
     __asm__ volatile (GUARD("int %0") : : "i" (BEYOND_IDT));
+    __asm__ volatile ("lidt %0" : : "m" (whole));
     // TCG shifts by one too many in long mode; the vector is what an exit could spoil.
     bool shifted = cpu_is_tcg() && last_trap.error == BEYOND_IDT * 16 + IDT_BIT;
     due("#GP by INT beyond the IDT", TRAP_GP, shifted ? last_trap.error : BEYOND_IDT * 8 + IDT_BIT);
