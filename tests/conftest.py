@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMITS = ROOT / "tests" / "limits.toml"
 BACKENDS = ("svm", "vmx")
 
+_BACKEND = "vipervisor_backend"
 _outcomes: dict[tuple[str, str], str] = {}  # (test, back end) -> outcome
 _all: dict[str, str] = {}
 
@@ -66,18 +67,25 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
     report = yield
-    if report.when == "call" or report.outcome != "passed":
-        _all[item.nodeid] = report.outcome
-        backend = backend_of(item)
-        if backend:
-            _outcomes[test_name(item), backend] = report.outcome
-            if report.outcome == "skipped" and limit_of(item) is None:
-                report.outcome = "failed"
-                report.longrepr = (
-                    f"skipped on {backend} without an entry in tests/limits.toml: name the "
-                    f"emulator's fault and its probe there, or make it run ({report.longrepr})"
-                )
+    backend = backend_of(item)
+    if backend:
+        report.user_properties.append((_BACKEND, backend))
+        if report.outcome == "skipped" and limit_of(item) is None:
+            report.outcome = "failed"
+            report.longrepr = (
+                f"skipped on {backend} without an entry in tests/limits.toml: name the "
+                f"emulator's fault and its probe there, or make it run ({report.longrepr})"
+            )
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """In the process that collects the results, wherever the test ran."""
+    if report.when == "call" or report.outcome != "passed":
+        _all[report.nodeid] = report.outcome
+        backend = dict(report.user_properties).get(_BACKEND)
+        if backend:
+            _outcomes[report.nodeid.partition("[")[0], str(backend)] = report.outcome
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
