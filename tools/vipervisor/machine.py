@@ -408,10 +408,11 @@ class Machine:
         is returned once."""
         end = self.link.wait_end(guest, timeout, self._ends_seen.get(guest, 0))
         self._ends_seen[guest] = self.link.ends.index(end, self._ends_seen.get(guest, 0)) + 1
-        # A guest may end before the monitor has read that its console is wanted. The console
-        # goes before every answer, so an answer means that it is here.
-        with contextlib.suppress(HostError):
-            self.link.exec("pass", _DRAIN)
+        if not self.link.console(end.id).raw:
+            # It may have ended before the monitor read that its console is wanted. A wanted
+            # console goes before every answer, so an answer means that it is here.
+            with contextlib.suppress(HostError):
+                self.link.exec("pass", _DRAIN)
         return end
 
 
