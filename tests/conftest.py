@@ -16,6 +16,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+pytest_plugins = ("vipervisor.pytest_plugin",)  # `backend`, `guest`, `machine`
+
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = ROOT / "tests" / "limits.toml"
 BACKENDS = ("svm", "vmx")
@@ -56,12 +58,6 @@ def limit_of(item: pytest.Item) -> dict[str, str] | None:
 def limit(request: pytest.FixtureRequest) -> dict[str, str] | None:
     """This test's entry in tests/limits.toml."""
     return limit_of(request.node)
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    """`svm` in QEMU and `vmx` in Bochs: `-k svm` takes one."""
-    return str(request.param)
 
 
 @pytest.hookimpl(wrapper=True)

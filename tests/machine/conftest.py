@@ -1,18 +1,17 @@
 """Booted machines for tests: `boot` a partition, `run_guest` for one guest. A failing test
-shows the consoles, the prompt and the crash records; its logs are kept."""
+shows the consoles, the prompt and the crash records; its logs are kept (the pytest plugin of
+tools/vipervisor does both)."""
 
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from vipervisor import End, Machine, MonitorError, PartitionError, WaitTimeout, paths
-from vipervisor.channel import describe_crash
 from vipervisor.cli.run import HOST_FAILURE, TIMED_OUT, status_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,19 +100,11 @@ def describe(
     return description, files
 
 
-def log_folder(item: pytest.Item) -> Path:
-    return LOGS / re.sub(r"[^A-Za-z0-9_.\[\]-]+", "-", item.nodeid.rpartition("/")[2])
-
-
 @pytest.fixture
 def boot(
-    request: pytest.FixtureRequest, backend: str, limit: Mapping[str, str] | None
-) -> Iterator[Boot]:
+    boot_machine: Callable[..., Machine], backend: str, limit: Mapping[str, str] | None
+) -> Boot:
     """boot(partition or guests, files=..., **options of Machine) -> a running Machine."""
-    machines: list[Machine] = []
-    request.node.stash[MACHINES] = machines
-    folder = log_folder(request.node)
-    shutil.rmtree(folder, ignore_errors=True)
 
     def start(
         what: Mapping[str, Any] | Sequence[str | Mapping[str, Any]] = (),
@@ -126,20 +117,12 @@ def boot(
         else:
             description, found = describe(what, backend, single)
             found.update(files or {})
-        options.setdefault("backend", backend)
-        logs = folder / str(len(machines))
-        machine = Machine(description, found, logs=logs, **options)
-        machines.append(machine)
-        machine.start()
+        machine = boot_machine(description, found, **options)
         if limit is not None:
             skip_limited(limit, machine)
         return machine
 
-    yield start
-    for machine in machines:
-        machine.close()
-    if not getattr(request.node, "failed", False):
-        shutil.rmtree(folder, ignore_errors=True)
+    return start
 
 
 @pytest.fixture
@@ -201,34 +184,3 @@ def skip_limited(entry: Mapping[str, str], machine: Machine) -> None:
         pytest.fail(f"tests/limits.toml: the probe {probe} fails: {error}", pytrace=False)
     if answer != "True":
         pytest.skip(f"{entry['fault']} (the probe {probe} is false)")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
-    """Attach what the machines said to a failure."""
-    report = yield
-    if report.failed:
-        item.failed = True  # type: ignore[attr-defined]
-        for number, machine in enumerate(item.stash.get(MACHINES, [])):
-            for title, text in machine_story(machine):
-                report.sections.append((f"machine {number}: {title}", text))
-        if item.stash.get(MACHINES, []) and report.when == "call":
-            report.sections.append(("machine logs", f"kept in {log_folder(item)}"))
-    return report
-
-
-def machine_story(machine: Machine) -> Iterator[tuple[str, str]]:
-    """What a person needs to see why a booted test failed."""
-    try:
-        link, prompt = machine.link, machine.prompt
-    except Exception:  # it never got so far
-        return
-    yield "prompt", prompt.tail(40) or "(nothing)"
-    for console in list(link.consoles.values()):
-        yield f"console of {console.guest.name}", console.tail(40) or "(nothing)"
-    for end in link.ends:
-        if end.crash:
-            yield f"crash record of {end.guest}", describe_crash(end.crash)
-    yield "guests", "\n".join(end.describe() for end in link.last.values()) or "(none)"
-    if machine.ended:
-        yield "end of the machine", machine.ended

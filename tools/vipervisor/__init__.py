@@ -2,7 +2,7 @@
 
 from vipervisor import Machine
 
-with Machine(partition, files, backend="svm") as machine:
+with Machine.load("partition.toml", backend="svm") as machine:
     machine.console("linux").expect("login:", timeout=60)
     print(machine.exec("print(hv.guests())"))
 """
@@ -10,6 +10,7 @@ with Machine(partition, files, backend="svm") as machine:
 from .channel import End, GuestInfo, Hello
 from .errors import (
     EmulatorError,
+    GuestEnded,
     HostError,
     MonitorError,
     PartitionError,
@@ -17,13 +18,17 @@ from .errors import (
     UsageError,
     WaitTimeout,
 )
+from .guest import Guest
 from .link import Console
 from .machine import Machine
+from .version import VERSION as __version__
 
 __all__ = [
     "Console",
     "EmulatorError",
     "End",
+    "Guest",
+    "GuestEnded",
     "GuestInfo",
     "Hello",
     "HostError",
@@ -33,4 +38,5 @@ __all__ = [
     "Unavailable",
     "UsageError",
     "WaitTimeout",
+    "__version__",
 ]

@@ -27,5 +27,9 @@ class MonitorError(HostError):
     """Python on the monitor raised; the text is its traceback."""
 
 
+class GuestEnded(HostError):
+    """What was waited for can no longer come: the guest has ended; the text says how."""
+
+
 class WaitTimeout(HostError, TimeoutError):
     """A bounded wait ran out; the text says what was waited for."""

@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from . import accel as accelerators
-from . import iso, paths, signals
+from . import iso, partition, paths, signals
 from .bochs import Bochs
 from .channel import End, GuestInfo, Hello
 from .emulator import Emulator, Setup
-from .errors import EmulatorError, UsageError, WaitTimeout
+from .errors import EmulatorError, HostError, UsageError, WaitTimeout
 from .image import Module, readable
 from .link import Console, Link, Reader, close_socket
 from .qemu import Qemu
@@ -129,6 +129,22 @@ class Machine:
             raise UsageError("Bochs boots by BIOS from a CD or a disk: use QEMU for UEFI and USB")
         if setup.image is not None:
             readable(setup.image, "image")
+
+    @classmethod
+    def load(cls, file: Path | str, **options: Any) -> Machine:
+        """The machine of a partition file, or of an image or a folder that `hv build` made;
+        not powered on yet. `options` are this class's own."""
+        from . import build  # it needs this module
+
+        path = Path(file)
+        if build.is_image(path):
+            opened = build.open_image(path)
+            options = {"medium": opened.medium, **options}
+            return cls(opened.description, opened.files, image=opened.image, **options)
+        loaded = partition.load(path)
+        if loaded.description is None:
+            raise UsageError("\n".join(str(finding) for finding in loaded.findings))
+        return cls(loaded.description, loaded.files, **options)
 
     # --- life ---
 
@@ -388,9 +404,15 @@ class Machine:
         )
 
     def wait_end(self, guest: str, timeout: float = 60) -> End:
-        """Wait for a guest's next end record; each is returned once."""
+        """Wait for a guest's next end record, and for what the guest said before it; each
+        is returned once."""
         end = self.link.wait_end(guest, timeout, self._ends_seen.get(guest, 0))
         self._ends_seen[guest] = self.link.ends.index(end, self._ends_seen.get(guest, 0)) + 1
+        if not self.link.console(end.id).raw:
+            # It may have ended before the monitor read that its console is wanted. A wanted
+            # console goes before every answer, so an answer means that it is here.
+            with contextlib.suppress(HostError):
+                self.link.exec("pass", _DRAIN)
         return end
 
 

@@ -12,9 +12,15 @@ from .errors import HostError
 ROOT = Path(__file__).resolve().parents[2]
 
 
+_INSTALLED = Path(__file__).resolve().parent / "_monitor"
+
+
 def build_dir() -> Path:
-    """Where `make build` puts the monitor."""
-    return Path(os.environ.get("VIPERVISOR_BUILD") or ROOT / "build")
+    """Where `make build` puts the monitor, or where an installed package has it."""
+    chosen = os.environ.get("VIPERVISOR_BUILD")
+    if chosen:
+        return Path(chosen)
+    return _INSTALLED if _INSTALLED.is_dir() else ROOT / "build"
 
 
 def built(name: str) -> Path:

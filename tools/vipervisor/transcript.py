@@ -6,6 +6,7 @@ import codecs
 import re
 from collections.abc import Callable
 
+from .errors import GuestEnded
 from .waiting import Bell
 
 _KEEP_BACK = 64 * 1024  # a match may begin this far before the newest text
@@ -88,8 +89,14 @@ class Transcript:
         """Type at this line."""
         self._writer(data.encode() if isinstance(data, str) else data)
 
-    def expect(self, pattern: str | re.Pattern[str], timeout: float = 60) -> re.Match[str]:
-        """Wait until `pattern` matches behind the reading position, and move behind it."""
+    def expect(
+        self,
+        pattern: str | re.Pattern[str],
+        timeout: float = 60,
+        over: Callable[[], str | None] | None = None,
+    ) -> re.Match[str]:
+        """Wait until `pattern` matches behind the reading position, and move behind it.
+        `over` says why nothing more will come, once that is so."""
         compiled = re.compile(pattern, re.MULTILINE) if isinstance(pattern, str) else pattern
         searched = self._position
 
@@ -97,7 +104,11 @@ class Transcript:
             nonlocal searched
             start = max(self._position, searched - _KEEP_BACK)
             searched = len(self._text)
-            return compiled.search(self._text, start)
+            match = compiled.search(self._text, start)
+            why = over() if over is not None and match is None else None
+            if why is not None:
+                raise GuestEnded(f"{why} before {self._waited_for(compiled.pattern)}")
+            return match
 
         match = self.bell.wait(look, timeout, lambda: self._waited_for(compiled.pattern))
         self._position = match.end()
