@@ -171,6 +171,10 @@ def test_screen(hv):
     g.memory[at : at + 4] = b"\xc9\x07\xbb\x07"
     assert g.screen.lines[0] == "Hi!" and g.screen.lines[24] == " " * 78 + "╔╗"
     assert g.screen.find("i!") == (0, 1) and g.screen.expect("╔") == (24, 78)
+    assert g.screen.find("☃") is None and g.screen.find("!H") is None
+    g.memory[0xB8000 + 159 * 2] = 0x41  # the end of a line is no place to go on
+    g.memory[0xB8000 + 160 * 2] = 0x42
+    assert g.screen.find("AB") is None and g.screen.find("A") == (1, 79)
     assert g.screen.cell(0, 1) == ("i", 0x1F)
     assert g.screen.attributes[0][:4] == b"\x07\x1f\x70\0" and len(g.screen.attributes) == 25
     shown = repr(g.screen).splitlines()
