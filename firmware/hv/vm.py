@@ -328,6 +328,13 @@ class Guest:
         """Counts of exits by kind, the most frequent first."""
         return Exits(_hv.guest_exits(self.id))
 
+    @property
+    def nested(self):
+        """nested.walk(gpa): where the machine's memory behind an address lies."""
+        from hv import look
+
+        return look.Nested(self.id)
+
     def on(self, kind, name=None, instead=False, **filters):
         """@g.on("cpuid", leaf=1) or g.on("cpuid", function, leaf=1): exits go to Python."""
         return exits.on(self, kind, name, instead, filters)
