@@ -12,7 +12,7 @@ LEVEL_NAMES = {1: "pte", 2: "pde", 3: "pdpte", 4: "pml4e", 5: "pml5e"}
 FLAGS = ((0, "P"), (1, "W"), (2, "U"), (3, "PWT"), (4, "PCD"), (5, "A"), (6, "D"), (7, "PS"),
          (8, "G"), (63, "NX"))
 NESTED_SIZES = {1: "4K", 2: "2M", 3: "1G"}
-LME, PAGING, PAE, LONG, BIG = 1 << 8, 1 << 31, 1 << 5, 1 << 13, 1 << 14
+LME, PAE, LA57, LONG, BIG = 1 << 8, 1 << 5, 1 << 12, 1 << 13, 1 << 14
 ERROR_BITS = ((0, "present"), (1, "write"), (2, "user"), (3, "reserved bit"), (4, "fetch"))
 
 
@@ -23,7 +23,8 @@ def flags(entry):
 class Walk:
     """A page walk: .gpa (None where it fails), .why, .levels of (gpa of entry, entry)."""
 
-    def __init__(self, gva, gpa, why, levels):
+    def __init__(self, gva, gpa, why, levels, top):
+        self._top = top
         self.gva = gva
         self.gpa = gpa
         self.error = why
@@ -45,10 +46,8 @@ class Walk:
 
     def __repr__(self):
         rows = [("level", "at", "entry", "")]
-        top = 4 if len(self.levels) and self.levels[0][1] is not None else 0
-        first = max(len(self.levels), top)
         for i, (at, entry) in enumerate(self.levels):
-            rows.append((LEVEL_NAMES.get(first - i, "?"), "%#x" % at, "%#018x" % entry,
+            rows.append((LEVEL_NAMES.get(self._top - i, "?"), "%#x" % at, "%#018x" % entry,
                          flags(entry)))
         end = "%#x -> %s" % (self.gva, self.why if self.gpa is None else "%#x" % self.gpa)
         return (text.table(rows) + "\n" if self.levels else "") + end
@@ -86,7 +85,15 @@ class Nested:
 
 
 def walk(guest_id, vcpu, gva, access=READ):
-    return Walk(gva, *_hv.guest_walk(guest_id, vcpu, gva, access))
+    gpa, why, levels = _hv.guest_walk(guest_id, vcpu, gva, access)
+    return Walk(gva, gpa, why, levels, _levels(guest_id, vcpu))
+
+
+def _levels(guest_id, vcpu):
+    cr4 = _hv.reg_get(guest_id, vcpu, _hv.REG_CR4)
+    if _hv.reg_get(guest_id, vcpu, _hv.REG_EFER) & LME << 2:
+        return 5 if cr4 & LA57 else 4
+    return 3 if cr4 & PAE else 2
 
 
 class VirtualWords:
