@@ -198,10 +198,14 @@ def on(guest, kind, name, instead, filters):
         raise ValueError(text.unknown("exit kind", kind, list(KINDS)))
 
     def made(function):
-        said = name or getattr(function, "__name__", None) or kind
+        named = slots(guest).named
+        said = name or getattr(function, "__name__", "<lambda>")
+        if said == "<lambda>":  # these do not replace each other
+            said = kind
+            while said in named:
+                said += "'"
         mode = "instead" if instead else "after"
         handler = Handler(guest, said, kind, mode, filters, function)
-        named = slots(guest).named
         if said in named:
             named[said].remove()
         handler.on()
