@@ -54,6 +54,8 @@ class Slots:
         self.table = [_core] * (SLOTS + 1)  # what is called, by slot
         self.owners = [None] * SLOTS
         self.named = {}  # name -> Handler
+        self.devices = {}  # name -> (Device, its handlers)
+        self.watches = []
         self.exits = [_hv.Exit(guest.id, i, guest, v, self.table)
                       for i, v in enumerate(guest.vcpus)]
 
@@ -196,10 +198,14 @@ def on(guest, kind, name, instead, filters):
         raise ValueError(text.unknown("exit kind", kind, list(KINDS)))
 
     def made(function):
-        said = name or getattr(function, "__name__", None) or kind
+        named = slots(guest).named
+        said = name or getattr(function, "__name__", "<lambda>")
+        if said == "<lambda>":  # these do not replace each other
+            said = kind
+            while said in named:
+                said += "'"
         mode = "instead" if instead else "after"
         handler = Handler(guest, said, kind, mode, filters, function)
-        named = slots(guest).named
         if said in named:
             named[said].remove()
         handler.on()
@@ -210,6 +216,89 @@ def on(guest, kind, name, instead, filters):
         function, name = name, None
         return made(function)
     return made
+
+
+# -- watching
+
+WORDS = {"cpuid": ("leaf", "subleaf"), "rdmsr": ("msr",), "wrmsr": ("msr", "value"),
+         "io": ("port", "size", "write", "value"), "nested_fault": ("gpa", "size", "write"),
+         "hypercall": ("number", "rbx", "rcx", "rdx"), "exception": ("vector", "error", "address"),
+         "cr": ("number", "op", "value"), "dr": ("number", "op", "value")}
+ROUND = 64  # records a round: the prompt goes on in between
+
+
+class Seen:
+    """An exit that was watched: kind, vcpu, rip, tsc and what it was about by name."""
+
+    def __init__(self, kind, vcpu, rip, tsc, words):
+        self.kind = kind
+        self.vcpu = vcpu
+        self.rip = rip
+        self.tsc = tsc
+        self.words = words
+        for name, value in zip(WORDS.get(kind, ("reason", "detail")), words):
+            setattr(self, name, bool(value) if name == "write" else value)
+
+    def __repr__(self):
+        names = WORDS.get(self.kind, ("reason", "detail"))
+        about = " ".join(["%s=%#x" % (n, w) for n, w in zip(names, self.words)])
+        return "%s vcpu %d at %#x: %s" % (self.kind, self.vcpu, self.rip, about)
+
+
+class Watch(Handler):
+    """What g.watch() returns: hits, drops, off(), on(), remove()."""
+
+    drops = 0  # of all watches of this guest
+
+    def take(self, seen):
+        for name, (low, high) in self._more:
+            if not low <= getattr(seen, name) <= high:
+                return
+        if self.function is None:
+            from hv import events
+
+            events.notice("[%s] %r" % (self.guest.name, seen))
+        else:
+            self.function(seen)
+
+    def remove(self):
+        self.off()
+        mine = slots(self.guest)
+        if self in mine.watches:
+            mine.watches.remove(self)
+
+
+def watch(guest, kind, function, filters):
+    if kind not in KINDS:
+        raise ValueError(text.unknown("exit kind", kind, list(KINDS)))
+    if kind == "mmio":
+        kind = "nested_fault"
+    made = Watch(guest, "watch %s" % kind, kind, "watch", filters, function)
+    made.on()
+    slots(guest).watches.append(made)
+    return made
+
+
+def watched(guest_id):
+    """The ring of a guest holds something."""
+    from hv import events, vm
+
+    guest = vm.by_id(guest_id)
+    drops, records = _hv.watch_read(guest_id, ROUND)
+    mine = slots(guest)
+    if drops:
+        for one in mine.watches:
+            one.drops += drops
+    for slot, kind, vcpu, rip, tsc, words in records:
+        owner = mine.owners[slot]
+        if not isinstance(owner, Watch):
+            continue  # removed since
+        try:
+            owner.take(Seen(kind, vcpu, rip, tsc, words))
+        except Exception as e:
+            owner.remove()
+            events.complain("[%s] %s removed: its function failed\n%s" % (
+                guest.name, owner.name, events.traceback(e).strip()))
 
 
 # -- serving: the core calls the one handler of an exit; the rest comes here

@@ -62,6 +62,40 @@ class VCpu:
         _hv.seg_set(
             self._guest, self.index, SEGMENTS.index(name), selector, base, limit, attributes)
 
+    def walk(self, gva, access=1):
+        """The guest's own translation of an address, level by level (access: 1 read,
+        2 write, 4 fetch)."""
+        from hv import look
+
+        return look.walk(self._guest, self.index, gva, access)
+
+    @property
+    def memory(self):
+        """Memory through this vCPU's page tables."""
+        from hv import look
+
+        return look.VirtualMemory(self._guest, self.index)
+
+    def disasm(self, count=8, at=None):
+        """Instructions from rip or an address on."""
+        from hv import look
+
+        return look.disasm(self, count, at)
+
+    @property
+    def vmcs(self):
+        """The VMCS by field names (VT-x)."""
+        from hv import look
+
+        return look.Fields(self._guest, self.index, "vmx")
+
+    @property
+    def vmcb(self):
+        """The VMCB by field names (AMD-V)."""
+        from hv import look
+
+        return look.Fields(self._guest, self.index, "svm")
+
     def __repr__(self):
         try:
             return registers_text(self.get, self.get("cs").selector)

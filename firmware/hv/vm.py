@@ -258,6 +258,10 @@ class Guest:
         if self.state in ("running", "paused"):
             _hv.guest_stop(self.id)
         _hv.guest_reset(self.id)
+        if self._slots:
+            from hv import device as devices
+
+            devices.reset_all(self)
         self._policy(self.id, len(self.vcpus))  # what the guest stored in its MSRs goes
         _hv.guest_platform(self.id, clock.wall())
         self._place()
@@ -327,6 +331,36 @@ class Guest:
     def exits(self):
         """Counts of exits by kind, the most frequent first."""
         return Exits(_hv.guest_exits(self.id))
+
+    def watch(self, kind, fn=None, **filters):
+        """Notes exits in a ring without stopping the guest; prints them or calls fn."""
+        return exits.watch(self, kind, fn, filters)
+
+    def attach(self, device, ports=None, mmio=None, size=None, irq=None, name=None):
+        """Gives the guest a hv.Device: ports=0x510 or a range, mmio= with size=, irq=."""
+        from hv import device as devices
+
+        return devices.attach(self, device, ports, mmio, size, irq, name)
+
+    def detach(self, device):
+        """Takes a device of attach() away."""
+        from hv import device as devices
+
+        devices.detach(self, device)
+
+    @property
+    def devices(self):
+        """The devices of attach() by name."""
+        if not self._slots:
+            return {}
+        return {name: row[0] for name, row in self._slots.devices.items()}
+
+    @property
+    def nested(self):
+        """nested.walk(gpa): where the machine's memory behind an address lies."""
+        from hv import look
+
+        return look.Nested(self.id)
 
     def on(self, kind, name=None, instead=False, **filters):
         """@g.on("cpuid", leaf=1) or g.on("cpuid", function, leaf=1): exits go to Python."""

@@ -538,6 +538,10 @@ static mp_obj_t hv_watch_read(mp_obj_t id, mp_obj_t limit_in) {
             MP_OBJ_NEW_SMALL_INT(r.vcpu), number(r.rip), number(r.tsc), mp_obj_new_tuple(4, words) };
         mp_obj_list_append(list, mp_obj_new_tuple(6, fields));
     }
+    const struct watch *ring = g->claims.watch;
+    if (ring != NULL && ring->head != ring->tail) {
+        guest_notify(g, GUEST_EVENT_WATCH); // more than `limit`
+    }
     mp_obj_t both[2] = { number(drops + later), list };
     return mp_obj_new_tuple(2, both);
 }

@@ -13,6 +13,14 @@ const struct boot_module *hv_boot_module(mp_obj_t name); // ValueError naming th
 void vcpu_take(struct vcpu *v);
 void vcpu_give(struct vcpu *v);
 
+// modhv_look.c
+extern const mp_obj_fun_builtin_fixed_t hv_guest_line_obj, hv_nested_walk_obj, hv_field_get_obj, hv_decode_obj,
+    hv_explain_obj;
+extern const mp_obj_fun_builtin_var_t hv_guest_share_obj, hv_guest_walk_obj;
+#define HV_LOOK_TABLE \
+    HV_ENTRY(guest_line), HV_ENTRY(nested_walk), HV_ENTRY(field_get), HV_ENTRY(decode), HV_ENTRY(explain), \
+    HV_ENTRY(guest_share), HV_ENTRY(guest_walk),
+
 // modhv_exit.c
 mp_obj_t exit_serve(const struct vcpu *v); // calls the handler; None, or an event for Python
 void exit_reset(void);

@@ -14,20 +14,6 @@
 
 // ---- The table ----
 
-static bool park_all(struct guest *g) {
-    bool still = true;
-    for (uint32_t i = 0; i < g->vcpu_count; i++) {
-        still = vcpu_park(g->vcpus[i]) == 0 && still;
-    }
-    return still;
-}
-
-static void unpark_all(struct guest *g) {
-    for (uint32_t i = 0; g->state == GUEST_RUNNING && i < g->vcpu_count; i++) {
-        vcpu_unpark(g->vcpus[i]);
-    }
-}
-
 // No exit to Python for these: they are the monitor's own business.
 static bool claimable(uint32_t kind) {
     return kind != EXIT_NONE && kind != EXIT_INTERRUPT && kind != EXIT_NMI && kind != EXIT_WINDOW
@@ -82,16 +68,16 @@ int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint6
             return -ENOMEM;
         }
     }
-    if (!park_all(g)) {
-        unpark_all(g);
-        return -ETIMEDOUT;
+    int error = guest_park(g);
+    if (error != 0) {
+        return error;
     }
     uint32_t bit = UINT32_C(1) << slot;
     forget(g, slot);
-    int error = kind == CLAIM_MMIO ? mmio_register(g, low, high - low + 1, claim_memory, &c->claim[slot]) : 0;
+    error = kind == CLAIM_MMIO ? mmio_register(g, low, high - low + 1, claim_memory, &c->claim[slot]) : 0;
     if (error != 0) {
         apply_all(g);
-        unpark_all(g);
+        guest_unpark(g);
         return error;
     }
     c->used |= bit;
@@ -101,7 +87,7 @@ int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint6
     c->claim[slot] = (struct claim) { low, high, kind };
     c->hits[slot] = 0;
     apply_all(g);
-    unpark_all(g);
+    guest_unpark(g);
     return 0;
 }
 
@@ -109,13 +95,13 @@ int claim_clear(struct guest *g, uint32_t slot) {
     if (slot >= CLAIMS || (g->claims.used >> slot & 1) == 0) {
         return -EINVAL;
     }
-    if (!park_all(g)) {
-        unpark_all(g);
-        return -ETIMEDOUT;
+    int error = guest_park(g);
+    if (error != 0) {
+        return error;
     }
     forget(g, slot);
     apply_all(g);
-    unpark_all(g);
+    guest_unpark(g);
     return 0;
 }
 
@@ -125,7 +111,7 @@ bool claims_drop(struct guest *g) {
     if (c->used == 0) {
         return false;
     }
-    (void)park_all(g);
+    (void)guest_park(g);
     for (uint32_t slot = 0; slot < CLAIMS; slot++) {
         forget(g, slot);
     }
@@ -144,7 +130,7 @@ bool claims_drop(struct guest *g) {
         }
         vcpu_put(v);
     }
-    unpark_all(g);
+    guest_unpark(g);
     return waited;
 }
 

@@ -237,7 +237,18 @@ static void part_access(struct vcpu *v, uint64_t gpa, uint8_t *bytes, uint8_t si
     }
 }
 
+static bool is_ram(struct guest *g, uint64_t gpa) {
+    size_t available;
+    return guest_read_ptr(g, gpa, &available) != NULL;
+}
+
 static void operand_access(const struct emulation *m, const struct operand *o, uint8_t *bytes, bool write) {
+    if (write && m->v->served.active && o->first < o->size && is_ram(m->v->guest, o->gpa[0])) {
+        // Python may have to be asked about the other part, and then nothing is written yet.
+        part_access(m->v, o->gpa[1], bytes + o->first, (uint8_t)(o->size - o->first), write);
+        part_access(m->v, o->gpa[0], bytes, o->first, write);
+        return;
+    }
     part_access(m->v, o->gpa[0], bytes, o->first, write);
     if (o->first < o->size) {
         part_access(m->v, o->gpa[1], bytes + o->first, (uint8_t)(o->size - o->first), write);

@@ -126,7 +126,7 @@ int guest_add_ram(struct guest *g, uint64_t gpa, uint64_t size) {
         return error;
     }
     g->nested_generation++;
-    g->regions[g->region_count++] = (struct guest_region) { gpa, hpa, size };
+    g->regions[g->region_count++] = (struct guest_region) { gpa, hpa, size, 0 };
     return 0;
 }
 
@@ -301,6 +301,9 @@ int guest_destroy(struct guest *g) {
         }
     }
     int error = park_all(g);
+    if (error == 0) {
+        error = guest_unshare(g);
+    }
     if (error != 0) {
         return error;
     }
@@ -313,6 +316,9 @@ int guest_destroy(struct guest *g) {
     }
     nested_destroy(virt->nested, g->nested_root);
     for (uint32_t i = 0; i < g->region_count; i++) {
+        if (g->regions[i].owner != 0) {
+            continue;
+        }
         extent_free(g->regions[i].hpa, (g->regions[i].size + LARGE_PAGE_SIZE - 1) & ~(LARGE_PAGE_SIZE - 1));
     }
     guest_devices_free(g);

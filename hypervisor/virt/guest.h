@@ -53,6 +53,7 @@ struct crash {
 
 struct guest_region {
     uint64_t gpa, hpa, size;
+    uint32_t owner; // 0: its own; else the id + 1 of the guest whose memory it shares
 };
 
 // One answer of CPUID: value = (physical & mask) | fixed, per register in the
@@ -144,6 +145,14 @@ int guest_resume(struct guest *g);
 int guest_stop(struct guest *g); // END_STOPPED
 int guest_reset(struct guest *g); // vCPUs and devices as after power-on; NEW again
 int guest_power_devices(struct guest *g, uint64_t unix_seconds);
+// guest_extra.c: interrupt line `irq` of the guest's board.
+int guest_line(struct guest *g, uint32_t irq, bool level); // -EINVAL, -ETIMEDOUT
+// Maps memory of `from` into `to` as well, until `from` is destroyed. -EFAULT, -EEXIST,
+// -ENOSPC, -ENOMEM.
+int guest_share(struct guest *from, uint64_t gpa, uint64_t size, struct guest *to, uint64_t to_gpa);
+int guest_unshare(struct guest *from); // takes it from all others
+int guest_park(struct guest *g); // all vCPUs, or none and -ETIMEDOUT
+void guest_unpark(struct guest *g); // when it is running
 const char *guest_state_name(uint32_t state);
 const char *guest_reason_name(uint32_t reason);
 int guest_destroy(struct guest *g); // everything back, memory scrubbed when reused

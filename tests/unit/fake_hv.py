@@ -66,6 +66,13 @@ class _Guest:
         self.devices = []
         self.cpuid = self.msrs = b""
         self.entries = 0
+        self.claims = {}
+        self.hits = {}
+        self.exit_objects = {}
+        self.ring = []
+        self.drops = 0
+        self.lines = []
+        self.walks = {}
 
 
 def _g(i):
@@ -379,3 +386,141 @@ def notice(text):
 
 def alarm(milliseconds):
     WORLD.alarms.append(milliseconds)
+
+
+# -- exits that Python claims
+
+
+class Exit:
+    """What a vCPU waits with: attributes as the core's, set by a test."""
+
+    def __init__(self, guest_id, index, guest, vcpu, table):
+        self.__dict__.update(guest=guest, vcpu=vcpu, table=table, index=index, slots=0, before=0,
+                             answered=False, asked=False, over=True, log=[])
+        _g(guest_id).exit_objects[index] = self
+
+    def __setattr__(self, name, value):
+        if not isinstance(value, int):
+            raise TypeError("can't convert to int")
+        self.__dict__[name] = value
+        self.__dict__["answered"] = True
+        self.log.append((name, value))
+
+    @property
+    def slot(self):
+        return (self.slots & -self.slots).bit_length() - 1
+
+    def _do(self, what):
+        if self.over:
+            raise OSError(EINVAL, "this exit is over")
+        self.log.append(what)
+        self.__dict__["answered"] = True
+
+    def waits(self):
+        return not self.over
+
+    def skip(self):
+        self._do("skip")
+
+    def inject(self, vector, error=None):
+        self._do(("inject", vector, error))
+
+    def core(self):
+        self.__dict__["asked"] = True
+        self._do("core")
+
+    def untimed(self):
+        self.log.append("untimed")
+
+    def pause(self):
+        _g(self.guest.id).state = "paused"
+
+    def stop(self):
+        guest_stop(self.guest.id)
+        self.__dict__["over"] = True
+
+    def done(self):
+        if not self.over and not self.answered and self.before and not self.__dict__.get("write"):
+            return False
+        self.__dict__["over"] = True
+        return True
+
+
+def _exit(i, kind, slots, **about):
+    """A vCPU of guest i leaves; its handler is called as the core does. Returns its Exit."""
+    g = _g(i)
+    x = g.exit_objects[0]
+    modes = {s: g.claims[s][3] for s in g.claims}
+    before = sum([1 << s for s in modes if slots >> s & 1 and modes[s] == "instead"])
+    x.__dict__.update(kind=kind, slots=slots, before=before, answered=False, asked=not before,
+                      over=False, log=[], rip=0x1000, **about)
+    for s in modes:
+        g.hits[s] = g.hits.get(s, 0) + (slots >> s & 1)
+    if slots & (slots - 1):
+        WORLD.events.append(("several", x, None))
+        return x
+    try:
+        result = x.table[x.slot](x)
+    except BaseException as e:
+        WORLD.events.append(("failed", x, e))
+        return x
+    if result is not None:
+        WORLD.events.append(("later", x, result))
+    elif not x.done():
+        WORLD.events.append(("unanswered", x, None))
+    return x
+
+
+def claim(i, slot, kind, low, high, mode):
+    assert mode in ("after", "instead", "watch") and low <= high and 0 <= slot < 31
+    if kind == "mmio" and low < 2 << 20:
+        raise OSError(EEXIST)
+    _g(i).claims[slot] = (kind, low, high, mode)
+    _g(i).hits[slot] = 0
+
+
+def unclaim(i, slot):
+    del _g(i).claims[slot]
+
+
+def claim_hits(i, slot):
+    return _g(i).hits.get(slot, 0)
+
+
+def handler_names(names):
+    WORLD.names = names
+
+
+def watch_read(i, limit):
+    ring = _g(i).ring
+    out, ring[:] = ring[:limit], ring[limit:]
+    drops, _g(i).drops = _g(i).drops, 0
+    return drops, out
+
+
+def guest_line(i, irq, level):
+    _g(i).lines.append((irq, level))
+
+
+def guest_share(i, gpa, size, to, to_gpa):
+    WORLD.calls.append(("share", i, gpa, size, to, to_gpa))
+
+
+def guest_walk(i, vcpu, gva, access):
+    return _g(i).walks.get(gva & ~0xFFF, (gva, None, ((0x2000, 0x3027), (0x3000, 0x4067))))
+
+
+def nested_walk(i, gpa):
+    return (0x20_0007 | gpa & ~0x1F_FFFF, 2) if gpa < 1 << 30 else (0, 0)
+
+
+def field_get(i, vcpu, field):
+    return 0x1122_3344_5566_7788
+
+
+def decode(bits, data):
+    return (1, "nop") if data[:1] == b"\x90" else None
+
+
+def explain(i, vcpu):
+    return "GUEST_RFLAGS: bit 1 must be set"

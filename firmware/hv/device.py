@@ -1,0 +1,174 @@
+"""Devices in Python: subclass Device, g.attach(device, ports=..., mmio=..., irq=...)."""
+
+import _hv
+from hv import exits, text
+
+EINVAL, EBUSY = 22, 16
+ONES = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Device:
+    """A device of a guest. read(offset, size) answers, write(offset, size, value) takes;
+    offsets count from the start of what g.attach() said. self.guest is its guest, whose
+    memory (self.guest.memory) is checked; irq(level) and pulse() move its interrupt line,
+    after(ms, function) calls back. reset() runs with the guest's; save() and load(state)
+    carry what is worth keeping."""
+
+    guest = None
+    line = None  # interrupt line of the guest's board
+    name = None
+
+    def read(self, offset, size):
+        return ONES
+
+    def write(self, offset, size, value):
+        pass
+
+    def reset(self):
+        pass
+
+    def save(self):
+        return None
+
+    def load(self, state):
+        pass
+
+    def irq(self, level):
+        """Raises or lowers the interrupt line."""
+        if self.line is None:
+            raise OSError(EINVAL, "%s has no interrupt line; say attach(..., irq=9)" % self.name)
+        _hv.guest_line(self.guest.id, self.line, level)
+
+    def pulse(self):
+        """Raises and lowers it: one interrupt for an edge-triggered input."""
+        self.irq(1)
+        self.irq(0)
+
+    def after(self, milliseconds, function):
+        """Calls function() once, later; a second call replaces the first."""
+        from hv import timers
+
+        timers.after((self, "after"), milliseconds, self._alive(function))
+
+    def cancel(self):
+        from hv import timers
+
+        timers.cancel((self, "after"))
+
+    def _alive(self, function):
+        guest = self.guest
+
+        def call():
+            if self.guest is not guest or guest is None or not guest.exists():
+                return
+            try:
+                function()
+            except Exception as e:
+                from hv import events
+
+                if guest.state == "running":
+                    guest.pause()
+                events.complain("[%s] paused: a timer of %s failed\n%s" % (
+                    guest.name, self.name, events.traceback(e).strip()))
+
+        return call
+
+    def __repr__(self):
+        where = self.guest.name if self.guest is not None else "not attached"
+        return "<%s %s, %s>" % (type(self).__name__, self.name or "", where)
+
+
+def _ports(device, base):
+    read, write = device.read, device.write
+
+    def port(x):
+        if x.write:
+            write(x.port - base, x.size, x.value)
+            x.skip()
+        else:
+            x.value = read(x.port - base, x.size)
+
+    return port
+
+
+def _memory(device, base):
+    read, write = device.read, device.write
+
+    def memory(x):
+        if x.write:
+            write(x.gpa - base, x.size, x.value)
+            x.skip()
+        else:
+            x.value = read(x.gpa - base, x.size)
+
+    return memory
+
+
+def attach(guest, device, ports, mmio, size, irq, name):
+    """g.attach()."""
+    if device.guest is not None:
+        raise OSError(EBUSY, "%r is attached already" % device)
+    if ports is None and mmio is None and irq is None:
+        raise ValueError("say where the device is: ports=0x510, mmio=0xfeb00000 with size=, irq=9")
+    mine = exits.slots(guest)
+    name = name or type(device).__name__.lower()
+    if name in mine.devices:
+        raise ValueError("%s has a device %s already; give this one a name=" % (guest.name, name))
+    spans = []
+    if ports is not None:
+        low, high = exits.span(ports)
+        if isinstance(ports, int) and size and mmio is None:
+            high = low + size - 1
+        if high > 0xFFFF:
+            raise ValueError("port %#x is beyond 0xffff" % high)
+        spans.append(("io", "port", low, high, _ports))
+    if mmio is not None:
+        low, high = exits.span(mmio)
+        if isinstance(mmio, int):
+            if not size:
+                raise ValueError("mmio=%#x needs size=" % mmio)
+            high = low + size - 1
+        spans.append(("mmio", "gpa", low, high, _memory))
+    if irq is not None and not 0 <= irq < 24:
+        raise ValueError("irq %d is outside 0 to 23" % irq)
+    made = []
+    try:
+        for kind, key, low, high, wrap in spans:
+            handler = exits.Handler(guest, "%s (%s)" % (name, kind), kind, "instead",
+                                    {key: (low, high)}, wrap(device, low))
+            made.append(handler.on())
+    except OSError as e:
+        for handler in made:
+            handler.off()
+        if e.args[0] == 17:
+            raise OSError(17, "%#x to %#x is memory or another device of %s" % (
+                low, high, guest.name))
+        raise
+    device.guest = guest
+    device.line = irq
+    device.name = name
+    mine.devices[name] = (device, made)
+    for handler in made:
+        mine.named[handler.name] = handler
+    return device
+
+
+def detach(guest, device):
+    """g.detach(): the device by itself or by its name."""
+    mine = exits.slots(guest)
+    name = device if isinstance(device, str) else device.name
+    if name not in mine.devices:
+        raise ValueError(text.unknown("device", name, list(mine.devices)))
+    device, made = mine.devices.pop(name)
+    for handler in made:
+        handler.remove()
+    device.cancel()
+    device.guest = None
+
+
+def reset_all(guest):
+    """With the guest's reset."""
+    if guest._slots:
+        for device, _ in list(guest._slots.devices.values()):
+            device.cancel()
+            device.reset()
