@@ -1,6 +1,6 @@
 # Vipervisor. `make` or `make help` lists what there is to do.
 #
-# `run` and `test` set up everything they need first (tools/setup). The parts
+# `run` and `test` set up everything they need first (tools/prepare). The parts
 # define their own rules: hypervisor/core.mk, firmware/port/port.mk,
 # guests/guests.mk. Set-up leaves MICROPY_DIR, ZYDIS_DIR, ZYCORE_DIR, VENV,
 # MPY_CROSS, KERNEL and BUSYBOX in .cache/config.mk.
@@ -22,12 +22,12 @@ include guests/guests.mk
 given = $(if $(filter command environment,$(firstword $(origin $(1)))),$(2)=$($(1)))
 GIVEN = $(call given,MICROPY_DIR,--micropy-dir) $(call given,ZYDIS_DIR,--zydis-dir) \
 	$(call given,ZYCORE_DIR,--zycore-dir)
-SETUP = PYTHONPATH=tools python3 -m setup $(GIVEN)
+SETUP = PYTHONPATH=tools python3 -m prepare $(GIVEN)
 
 # The real work runs in a second make: it reads what set-up has just written, and
 # runs in parallel unless the caller chose otherwise.
 PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc)) --output-sync=target
-QUIETLY = sh tools/setup/quietly.sh
+QUIETLY = sh tools/prepare/quietly.sh
 BUILD_MONITOR = $(QUIETLY) monitor $(MAKE) $(PARALLEL) monitor
 BUILD_GUESTS = $(QUIETLY) guests $(MAKE) $(PARALLEL) guest-images
 

@@ -7,10 +7,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from setup import aptlists, linux, packages, pyenv, sources
-from setup.__main__ import STAGES, check_folders
-from setup.plan import SOURCES, Source
-from setup.ui import Screen, SetupError
+from prepare import aptlists, linux, packages, pyenv, sources
+from prepare.__main__ import STAGES, check_folders
+from prepare.plan import SOURCES, Source
+from prepare.ui import Screen, SetupError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -103,7 +103,7 @@ def python_imports(root: Path) -> Iterator[str]:
         for line, module, relative in imported(path):
             top = module.split(".")[0]
             where = place(root, path, line)
-            if top in ("vipervisor", "setup", "check", "tests"):
+            if top in ("vipervisor", "prepare", "check", "tests"):
                 yield f"{where}: hv imports {module}, which only the host has"
             if inside[0] != "rules":
                 continue

@@ -8,9 +8,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from setup.plan import BUSYBOX_PACKAGE, KERNEL_METAPACKAGES
-from setup.sources import apt_options
-from setup.ui import Screen, SetupError
+from prepare.plan import BUSYBOX_PACKAGE, KERNEL_METAPACKAGES
+from prepare.sources import apt_options
+from prepare.ui import Screen, SetupError
 
 
 def kernel(cache: Path) -> Path | None:

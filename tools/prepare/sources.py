@@ -8,9 +8,9 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from setup import aptlists
-from setup.plan import SOURCE_SUITE, SOURCES, Source
-from setup.ui import Screen, SetupError
+from prepare import aptlists
+from prepare.plan import SOURCE_SUITE, SOURCES, Source
+from prepare.ui import Screen, SetupError
 
 
 def folder(cache: Path, source: Source) -> Path:

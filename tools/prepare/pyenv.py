@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setup.ui import Screen, SetupError
+from prepare.ui import Screen, SetupError
 
 STAMP = "vipervisor-stamp"
 

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from setup.plan import ALL_MEGABYTES, ALL_PACKAGES, PACKAGES, VENV_PACKAGE, Package
-from setup.ui import Screen, SetupError, as_root
+from prepare.plan import ALL_MEGABYTES, ALL_PACKAGES, PACKAGES, VENV_PACKAGE, Package
+from prepare.ui import Screen, SetupError, as_root
 
 INSTALL = ["apt-get", "install", "--yes", "--no-install-recommends"]
 

@@ -1,4 +1,4 @@
-"""`python3 -m setup`: make this tree ready to build, run and test."""
+"""`python3 -m prepare`: make this tree ready to build, run and test."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import platform
 import sys
 from pathlib import Path
 
-from setup import linux, packages, pyenv, sources
-from setup.plan import (
+from prepare import linux, packages, pyenv, sources
+from prepare.plan import (
     BUSYBOX_MEGABYTES,
     KERNEL_MEGABYTES,
     PYTHON_MEGABYTES,
     SOURCES,
     Source,
 )
-from setup.ui import Screen, SetupError
+from prepare.ui import Screen, SetupError
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = 4
@@ -147,7 +147,7 @@ def write_config(cache: Path) -> None:
     assert kernel is not None and busybox is not None
     values["KERNEL"] = kernel
     values["BUSYBOX"] = busybox
-    lines = ["# Written by set-up (tools/setup)."]
+    lines = ["# Written by set-up (tools/prepare)."]
     for name, path in values.items():
         lines.append(f"{name} ?= $(CURDIR)/{path.relative_to(ROOT)}")
     text = "\n".join(lines) + "\n"
