@@ -33,7 +33,7 @@ BUILD_GUESTS = $(QUIETLY) guests $(MAKE) $(PARALLEL) guest-images
 
 VENV_BIN := .venv/bin
 PYTEST = $(VENV_BIN)/pytest
-FAST_TESTS = $(wildcard tests/unit tests/core)
+FAST_TESTS = $(wildcard tests/unit tests/core tests/wrong-moves)
 ALL_TESTS = $(FAST_TESTS) $(wildcard tests/machine)
 # Test results that more than one check reads.
 export VIPERVISOR_RESULTS := build/test-results.json

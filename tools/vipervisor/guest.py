@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from .channel import End
+from .errors import GuestEnded
 from .link import Console
 from .machine import Machine
 
@@ -38,7 +39,11 @@ class Guest:
             end = self.machine.link.last.get(self.console.guest.id)
             return end.describe() if end is not None and end.final else f"{self.name} ended"
 
-        return self.console.expect(pattern, timeout, over)
+        try:
+            return self.console.expect(pattern, timeout, over)
+        except GuestEnded:
+            self.machine.settle(self.name)
+            return self.console.expect(pattern, timeout, over)
 
     def write(self, data: str | bytes) -> None:
         """Type at its console."""

@@ -408,12 +408,17 @@ class Machine:
         is returned once."""
         end = self.link.wait_end(guest, timeout, self._ends_seen.get(guest, 0))
         self._ends_seen[guest] = self.link.ends.index(end, self._ends_seen.get(guest, 0)) + 1
-        if not self.link.console(end.id).raw:
-            # It may have ended before the monitor read that its console is wanted. A wanted
-            # console goes before every answer, so an answer means that it is here.
-            with contextlib.suppress(HostError):
-                self.link.exec("pass", _DRAIN)
+        self.settle(guest)
         return end
+
+    def settle(self, guest: str) -> None:
+        """Have all that a guest which has ended said before."""
+        if self.link.console(guest).raw:
+            return  # it goes before the end record
+        # It may have ended before the monitor read that its console is wanted. A wanted
+        # console goes before every answer, so an answer means that it is here.
+        with contextlib.suppress(HostError):
+            self.link.exec("pass", _DRAIN)
 
 
 def void(_: object) -> None:

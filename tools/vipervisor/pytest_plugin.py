@@ -22,6 +22,7 @@ import pytest
 from . import partition
 from .accel import BACKENDS
 from .channel import describe_crash
+from .cli.run import guest_name
 from .errors import HostError, Unavailable, UsageError
 from .guest import Guest
 from .machine import Machine
@@ -128,6 +129,7 @@ def guest(boot_machine: BootMachine, backend: str) -> Callable[..., Guest]:
     ) -> Guest:
         # Bochs runs its CPUs in turn: a second one for a single guest CPU only costs time.
         options.setdefault("control", backend == "vmx")
+        options.setdefault("name", guest_name(Path(image)))
         loaded = partition.single_guest(image, **options)
         if loaded.description is None:
             raise UsageError("\n".join(str(finding) for finding in loaded.findings))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from .. import signals
+from .. import partition, signals
 from ..errors import HostError, UsageError
 from . import (
     attach,
@@ -65,6 +65,15 @@ def build_parser() -> Parser:
     return parser
 
 
+def _refuse(parser: Parser, command: str | None, unknown: Sequence[str]) -> NoReturn:
+    """An argument too many, told by the command's own parser: its status is the command's."""
+    name, sub = unknown[0], completion.commands_of(parser).get(command or "", ("", parser))[1]
+    known = [o for action in completion.options_of(sub) for o in action.option_strings]
+    near = partition.rules.names.nearest(name.partition("=")[0], known)
+    hint = f"; did you mean {near}?" if near and name.startswith("-") else ""
+    sub.error(f"there is no argument {name} here{hint}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     words, guest_command = list(sys.argv[1:] if arguments is None else arguments), None
@@ -72,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cut = words.index("--")
         words, guest_command = words[:cut], words[cut + 1 :] or [""]
     try:
-        options = parser.parse_args(words)
+        options, unknown = parser.parse_known_args(words)
+        if unknown:
+            _refuse(parser, options.command, unknown)
         if guest_command is not None:
             options.guest_command = guest_command
     except SystemExit as leaving:

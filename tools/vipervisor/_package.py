@@ -1,18 +1,19 @@
-"""What pyproject.toml cannot say: the installed package carries the partition rules of the
-firmware and, when it has been built, the monitor."""
+"""For setuptools only (pyproject.toml names it): the installed package carries the partition
+rules of the firmware and, when it has been built, the monitor."""
 
 import shutil
 from pathlib import Path
 
-from setuptools import setup
 from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path.cwd()  # setuptools builds in the project's folder
 MONITOR = ("vipervisor.elf", "vipervisor.bin", "bootsector.bin")
 
 
-class BuildWithMonitor(build_py):
-    def run(self):
+class BuildWithMonitor(build_py):  # type: ignore[misc]
+    """build_py, and the files from other folders."""
+
+    def run(self) -> None:
         super().run()
         package = Path(self.build_lib) / "vipervisor"
         rules = ROOT / "firmware" / "hv" / "rules"
@@ -23,6 +24,3 @@ class BuildWithMonitor(build_py):
             (package / "_monitor").mkdir(parents=True, exist_ok=True)
             for name in MONITOR:
                 shutil.copyfile(built / name, package / "_monitor" / name)
-
-
-setup(cmdclass={"build_py": BuildWithMonitor})

@@ -1,0 +1,128 @@
+"""Every wrong move of moves.toml gets one right sentence and its status, without a traceback
+and with nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.fake_setup import Hv
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MOVES = tomllib.loads((Path(__file__).parent / "moves.toml").read_text())["move"]
+GUEST = 'version = 1\n[[guest]]\nname = "one"\n{keys}image = "{image}"\nkind = "flat32"\n'
+
+
+@pytest.fixture
+def hv(tmp_path: Path) -> Iterator[Hv]:
+    hv = Hv(tmp_path)
+    yield hv
+    assert hv.leftovers() == []
+
+
+def write(hv: Hv, name: str, text: str | bytes) -> str:
+    path = hv.folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def word(hv: Hv, name: str) -> str:
+    """What a word in capitals stands for, made when it is asked for."""
+    image = hv.image(lines=["up"])
+    folder = hv.folder / "folder"
+    if name == "IMAGE":
+        return image
+    if name == "PART":
+        return hv.partition(one={"lines": ["up"]})
+    if name in ("FOLDER", "IMAGE_IS_FOLDER"):
+        folder.mkdir(exist_ok=True)
+    tables = {
+        "WRONG_KEY": GUEST.format(keys='memory = "16M"\nmemroy = "1G"\n', image=image),
+        "CPU_0": GUEST.format(keys='cpus = [0, 1]\nmemory = "16M"\n', image=image),
+        "NO_UNIT": GUEST.format(keys="memory = 268435456\n", image=image),
+        "IMAGE_IS_FOLDER": GUEST.format(keys='memory = "16M"\n', image=folder),
+        "BAD_TOML": 'version = 1\n[[guest]]\nname = "one\n',
+    }
+    if name in tables:
+        return write(hv, f"{name.lower()}.toml", tables[name])
+    if name == "TRUNCATED":
+        # An ELF64 header with one segment of 64 KiB that is not there.
+        head = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack(
+            "<HHIQQQIHHHHHH", 2, 62, 1, 0x100000, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+        segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x100000, 0x100000, 65536, 65536, 4096)
+        return write(hv, "truncated.elf", head + segment)
+    if name == "TEXT":
+        return write(hv, "notes.txt", "only words\n" * 100)
+    if name == "BIG":
+        return write(hv, "big", bytes(8 << 20))
+    if name == "UNREADABLE":
+        # Root may read everything: there the file is no text instead.
+        path = write(hv, "unreadable.toml", b"\xff\xfe\xfd")
+        if os.geteuid() != 0:
+            os.chmod(path, 0)
+        return path
+    if name == "NO_ISO":
+        return write(hv, "no.iso", "nothing of the kind")
+    if name == "FOLDER":
+        return str(folder)
+    return name
+
+
+@pytest.mark.parametrize("move", MOVES, ids=lambda move: move["what"])
+def test_move(hv: Hv, move: dict[str, Any]) -> None:
+    words = [word(hv, w) if w.isupper() else w for w in move["words"]]
+    owner = None
+    if "taken" in move:
+        image = hv.image("guest", lines=["up"])
+        owner = hv.start("run", image, "--kind", "flat32", "--machine", move["taken"])
+        assert owner.stdout.readline() == "up\n"
+    try:
+        done = hv(*words, **move.get("env", {}))
+    finally:
+        if owner is not None:
+            owner.send_signal(signal.SIGINT)
+            owner.communicate(timeout=60)
+    said = done.stdout if move.get("out") else done.stderr
+    assert done.returncode == move["status"], done
+    assert re.search(move["says"], said, re.MULTILINE), said
+    assert "Traceback" not in done.stderr
+    assert len(said.splitlines()) <= move.get("lines", 1), said
+    assert not (done.stderr if move.get("out") else done.stdout)
+
+
+def test_there_are_at_least_twenty() -> None:
+    assert len({move["what"] for move in MOVES}) >= 20
+
+
+# Ctrl-C while it starts, boots, runs and ends: seconds after its start. Where it falls is
+# not the same every time, and must not matter.
+@pytest.mark.parametrize("after", [0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("command", ["run", "boot"])
+def test_ctrl_c_at_any_moment(hv: Hv, command: str, after: float) -> None:
+    if command == "run":
+        process = hv.start("run", hv.image(lines=["up"]), "--kind", "flat32")
+    else:
+        part = hv.partition(one={"lines": ["up"], "wait": 30})
+        process = hv.start("boot", part)
+    try:
+        process.wait(after)
+    except subprocess.TimeoutExpired:  # it still runs, as it should
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    # Before the command's first line, Python itself may be interrupted, and says so.
+    if "runpy" in err and "/vipervisor/cli/" not in err:
+        return
+    assert process.returncode in (130, -signal.SIGINT), (process.returncode, out, err)
+    assert "Traceback" not in err
