@@ -1,6 +1,8 @@
 // Several CPUs: start-up by INIT-SIPI, IPIs of all kinds between them, TLB shootdown,
 // clocks in step, sleep without end and INIT out of it. "cpus=N" on the command line says
-// how many there should be.
+// how many there should be. Other things to do instead: "mode=beat" prints a line whenever
+// all CPUs have got on, for ever; "mode=crash" lets the last one fault; "mode=exit" lets it
+// end the guest with 7.
 #include "apic.h"
 #include "check.h"
 #include "guest.h"
@@ -14,12 +16,13 @@ enum {
 };
 
 // What a CPU does between two commands.
-enum command { IDLE, SLEEP_DEAF, COUNT, TICK_TOCK, TIMER };
+enum command { IDLE, SLEEP_DEAF, COUNT, TICK_TOCK, TIMER, BEAT, CRASH, EXIT };
 
 struct cpu {
     volatile uint32_t starts, id, x2_id, command, done;
     volatile uint32_t pings, alls, lowest, logicals, flushes, nmis, timers;
     volatile uint64_t seen; // what a shootdown found
+    volatile uint64_t beats;
 } __attribute__((aligned(64)));
 
 extern const uint8_t ap_start[], ap_end[];
@@ -109,6 +112,23 @@ static void one_timer(void) {
     }
 }
 
+static _Noreturn void beat(void) {
+    for (;;) {
+        me()->beats++;
+        cpu_pause();
+    }
+}
+
+static _Noreturn void crash(void) {
+    struct {
+        uint16_t limit;
+        uint64_t base;
+    } __attribute__((packed)) nothing = {0, 0};
+    __asm__ volatile ("lidt %0; ud2" : : "m" (nothing));
+    for (;;) {
+    }
+}
+
 void ap_main(uint32_t number) {
     (void)number;
     if (use_x2) {
@@ -137,6 +157,9 @@ void ap_main(uint32_t number) {
             case COUNT: count(); break;
             case TICK_TOCK: tick_tock(1); break;
             case TIMER: one_timer(); break;
+            case BEAT: beat();
+            case CRASH: crash();
+            case EXIT: outb(PORT_EXIT, 7); break;
             default:
                 if (cpu->command == IDLE) {
                     wait_for_interrupt();
@@ -297,15 +320,21 @@ static void check_logical(void) {
     expect("lowest priority takes one each", one == 10, "%u of 10", one);
 }
 
-static void run_all(uint32_t command) {
-    uint32_t done[256];
+static void run_all_at(uint32_t command) {
     for (uint32_t id = 0; id < 256; id++) {
-        done[id] = cpus[id].done;
         if (cpus[id].starts != 0) {
             cpus[id].command = command;
         }
     }
     apic_command(0, ICR_OTHERS | VPING);
+}
+
+static void run_all(uint32_t command) {
+    uint32_t done[256];
+    for (uint32_t id = 0; id < 256; id++) {
+        done[id] = cpus[id].done;
+    }
+    run_all_at(command);
     if (command == COUNT) {
         count();
     }
@@ -381,6 +410,30 @@ static void check_init_again(void) {
     expect("and they answer", failures == 0, "%u do not", failures);
 }
 
+static void beat_for_ever(void) {
+    uint64_t last[256] = {0}, lines = 0, clock = rdtsc();
+    run_all_at(BEAT);
+    for (;;) {
+        bool all = true;
+        uint64_t now = rdtsc();
+        for (uint32_t id = 0; id < 256; id++) {
+            all = all && (cpus[id].starts == 0 || cpus[id].beats != last[id]);
+        }
+        if (now - clock > tsc_hz()) {
+            print("a gap of %llu ms\n", (unsigned long long)((now - clock) * 1000 / tsc_hz()));
+        }
+        clock = now;
+        if (all) {
+            for (uint32_t id = 0; id < 256; id++) {
+                last[id] = cpus[id].beats;
+            }
+            print("beat %llu\n", (unsigned long long)lines++);
+            delay_ms(20);
+            clock = rdtsc();
+        }
+    }
+}
+
 static void check_all(uint32_t expected, uint32_t rounds) {
     check_start(expected);
     check_ipis();
@@ -407,6 +460,19 @@ int guest_main(void) {
     uint32_t expected = (uint32_t)option_number("cpus", told);
     expect("CPUID counts the CPUs", !under_vipervisor() || (cpuid(1, 0).ebx >> 16 & 0xFF) == expected, "%u",
         cpuid(1, 0).ebx >> 16 & 0xFF);
+    const char *what;
+    if (option("mode", &what)) {
+        wake_up();
+        print("%s\n", wait_for(&started, expected - 1) ? "started" : "not started");
+        if (memcmp(what, "beat", 4) == 0) {
+            beat_for_ever();
+        }
+        cpus[expected - 1].command = memcmp(what, "crash", 5) == 0 ? CRASH : EXIT;
+        apic_command(expected - 1, VPING);
+        for (;;) {
+            wait_for_interrupt();
+        }
+    }
     check_all(expected, (uint32_t)option_number("rounds", 2000));
     return check_end();
 }
