@@ -10,13 +10,16 @@ if _hv.ABI != ABI:
 from hv import events  # noqa: E402
 from hv.clock import TimeoutError  # noqa: E402
 from hv.device import Device  # noqa: E402
+from hv.explain import cost, explain, why  # noqa: E402
 from hv.vm import Guest, guest, guests  # noqa: E402
 from hv.host import Machine  # noqa: E402
 
 machine = Machine()
 handler_limit = 1000  # milliseconds that a handler may take; 0: no limit
 
-__all__ = ["ABI", "Device", "Guest", "TimeoutError", "guest", "guests", "machine"]
+__all__ = [
+    "ABI", "Device", "Guest", "TimeoutError", "cost", "explain", "guest", "guests", "machine", "why",
+]
 
 
 def _variables():

@@ -10,6 +10,8 @@
 // Memory and numbers.
 #define MICROPY_ENABLE_GC (1)
 #define MICROPY_ENABLE_FINALISER (1)
+// An allocation of more than one block looks for its place from the heap's start on.
+#define MICROPY_BYTES_PER_GC_BLOCK (64)
 #define MICROPY_GC_STACK_ENTRY_TYPE uint32_t
 #define MICROPY_ALLOC_GC_STACK_SIZE (1024)
 #define MICROPY_ALLOC_PATH_MAX (256)

@@ -108,6 +108,7 @@ bool claim_emulate(struct vcpu *v, struct exit_record *e) {
         s->asking = false;
         memcpy(v->gpr, s->gpr, sizeof(s->gpr));
         v->rip = rip;
+        virt->uninject(v);
         struct exit_record asked = v->exit;
         asked.length = 0;
         asked.raw = e->raw;

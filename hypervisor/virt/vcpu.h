@@ -254,7 +254,8 @@ struct vcpu_ops {
 
     bool (*can_interrupt)(struct vcpu *v); // IF=1, no shadow, nothing being injected
     void (*inject)(struct vcpu *v, uint32_t event, uint32_t error); // at the next entry
-    void (*uninject)(struct vcpu *v); // what inject() set and no entry has delivered
+    // Nothing is delivered at the next entry: neither what inject() set nor a single step.
+    void (*uninject)(struct vcpu *v);
     uint32_t (*vectoring)(struct vcpu *v, uint32_t *error); // event the last exit interrupted
     void (*window)(struct vcpu *v, bool on); // exit with EXIT_WINDOW when IF opens
     // CR8 where its accesses do not exit; NULL: they do. While watched, writes exit.

@@ -118,6 +118,8 @@ void vmx_inject(struct vcpu *v, uint32_t event, uint32_t error) {
 void vmx_uninject(struct vcpu *v) {
     (void)v;
     vmx_write(VMCS_ENTRY_INTERRUPTION_INFO, 0);
+    // Bochs notes a single step at an exit out of an instruction that did not complete.
+    vmx_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, 0);
 }
 
 uint32_t vmx_vectoring(struct vcpu *v, uint32_t *error) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,11 @@ pytestmark = pytest.mark.machine
 
 Boot = Callable[..., Machine]
 LIMIT = 90.0
+GUESTS = Path(__file__).resolve().parents[2] / "build" / "guests"
+
+
+def image(name: str) -> Path:
+    return GUESTS / f"{name}.elf"
 
 
 class Claims:
@@ -195,3 +201,101 @@ def test_soft_reset_with_handlers(boot: Boot) -> None:
     at = int(re.findall(r"beat (\d+)", beat.text)[-1])
     beat.expect(f"beat {at + 3}\\b", timeout=LIMIT)
     assert machine.exec("print(hv.guest('beat').handlers)").startswith("no handlers")
+
+
+DEVICE = """
+class Scratch(hv.Device):
+    def __init__(self):
+        self.cells = {}
+        self.log = []
+    def write(self, offset, size, value):
+        self.cells[offset] = value
+        self.log.append((offset, size, value))
+    def read(self, offset, size):
+        return self.cells.get(offset, 0x1111) + 1
+"""
+
+
+def test_devices_in_python(boot: Boot) -> None:
+    """Ports, device memory, a coroutine, and a guest that polls while the prompt goes on."""
+    c = Claims(boot, {"image": "beat", "cmdline": "every=50"})
+    text = c.run(
+        DEVICE + "p = g.attach(Scratch(), ports=(0x560, 0x567), name='p')\n"
+        "m = g.attach(Scratch(), mmio=0xd0000000, size=0x1000, irq=9, name='m')\n",
+        "outb=0x562 inb=0x562 store=0xd0000010 load=0xd0000010 load=0xd0000ffe load=0xd0001000",
+    )
+    assert "inb 562: 5b\n" in text and "load d0000010: beef0043\n" in text
+    assert "load d0000ffe: ffff1112\nload d0001000: ffffffff\n" in text  # across its end
+    assert c.exec("print(p.log, m.log, sorted(g.devices))").strip() == str(
+        [(2, 1, 0x5A)]
+    ) + " " + str([(0x10, 4, 0xBEEF0042)]) + " ['m', 'p']"
+    c.exec("g.detach('p'); g.detach(m)")
+    text = c.run(
+        "import asyncio\n@g.on('cpuid', leaf=1, instead=True)\nasync def slow(x):\n"
+        " await asyncio.sleep_ms(20)\n x.eax = 0x77\n",
+        "cpuid=1",
+    )
+    assert "cpuid 1: 00000077" in text
+    before = c.start("@g.on('io', port=0x560, instead=True)\ndef poll(x): x.value = 1", "polls=3000000")
+    for n in range(3):
+        assert c.exec(f"print({n} + 40)").strip() == str(n + 40)
+    assert int(c.exec("print(poll.hits)")) > 0
+    c.exec("poll.remove(); g.stop()")
+    assert c.console.text[before:] == ""
+
+
+def test_string_instructions_on_devices_in_python(boot: Boot, backend: str) -> None:
+    """The guest that tries them all, with the test device's ports and memory in Python."""
+    machine = boot([{"image": "claims"}, {"image": "hello"}], {"string-io.elf": image("string-io")})
+    machine.wait_end("claims", LIMIT)
+    machine.exec(
+        "mem = bytearray(0x10000)\n"
+        "echo = bytearray(4)\n"
+        "class Bytes(hv.Device):\n"
+        "    def __init__(self, store): self.store = store\n"
+        "    def write(self, at, n, value): self.store[at:at+n] = value.to_bytes(n, 'little')\n"
+        "    def read(self, at, n): return int.from_bytes(self.store[at:at+n], 'little')\n"
+        "g = hv.guest('claims')\n"
+        "g.reset()\n"
+        "g.load('string-io.elf')\n"
+        "g.attach(Bytes(mem), mmio=0xff000000, size=0x10000, name='memory')\n"
+        "g.attach(Bytes(echo), ports=(0xe0, 0xe3), name='echo')\n"
+        "g.start()\n"
+    )
+    end = machine.wait_end("claims", 3 * LIMIT)
+    text = machine.console("claims", LIMIT).text
+    assert end.status == 0, text
+    assert re.search(r"^\d+ passed, 0 failed", text, re.MULTILINE), text
+
+
+def test_watch_never_stops_the_guest(boot: Boot) -> None:
+    c = Claims(boot)
+    c.run(
+        "seen = []\nw = g.watch('io', seen.append, port=(0x560, 0x56f))",
+        "outb=0x561 inb=0x562 cpuid=1 out=0x570",
+    )
+    c.exec("hv.clock.until(lambda: len(seen) == 2, 30, 'records')")
+    assert c.exec("print([(s.port, s.write, s.value, s.size) for s in seen], w.drops)").strip() == (
+        str([(0x561, True, 0x5A, 1), (0x562, False, 0, 1)]) + " 0"
+    )
+    # More in a row than the ring holds: those lost are counted.
+    c.start("n = [0]\ndef count(s): n[0] += 1\nw.remove()\nw = g.watch('cpuid', count, leaf=1)", "loop=2000")
+    c.machine.wait_end("claims", LIMIT)
+    c.exec("hv.clock.until(lambda: n[0] + w.drops == w.hits == 2000, 200, 'all records')")
+
+
+def test_looking_in(boot: Boot, backend: str) -> None:
+    machine = boot([{"image": "beat", "cmdline": "spin=1"}])
+    machine.console("beat", LIMIT).expect("beat 2", timeout=LIMIT)
+    machine.exec("g = hv.guest('beat'); g.pause(); v = g.vcpus[0]")
+    said = machine.exec("print(v.walk(v.rip)); print(g.nested.walk(0x100000)); print(v.disasm(3))")
+    assert "pml4e" in said and "host-physical" in said and len(said.splitlines()) >= 8
+    same = "v.memory[v.rip:v.rip + 16] == g.memory[v.walk(v.rip).gpa:v.walk(v.rip).gpa + 16]"
+    assert machine.exec(f"print({same})").strip() == "True"
+    own, other = ("vmcb['CR3']", "vmcs['GUEST_CR3']")[:: 1 if backend == "svm" else -1]
+    assert machine.exec(f"print(v.{own} == v.cr3)").strip() == "True"
+    with pytest.raises(MonitorError, match="this machine runs on"):
+        machine.exec(f"v.{other}")
+    with pytest.raises(MonitorError, match="not canonical"):
+        machine.exec("v.memory[1 << 50]")
+    machine.exec("g.resume()")
