@@ -22,7 +22,8 @@ include guests/guests.mk
 given = $(if $(filter command environment,$(firstword $(origin $(1)))),$(2)=$($(1)))
 GIVEN = $(call given,MICROPY_DIR,--micropy-dir) $(call given,ZYDIS_DIR,--zydis-dir) \
 	$(call given,ZYCORE_DIR,--zycore-dir)
-SETUP = PYTHONPATH=tools python3 -m setup $(GIVEN)
+# By its path: `-m setup` would find the setup.py of this folder.
+SETUP = PYTHONPATH=tools python3 tools/setup $(GIVEN)
 
 # The real work runs in a second make: it reads what set-up has just written, and
 # runs in parallel unless the caller chose otherwise.

@@ -1,4 +1,4 @@
-"""`python3 -m setup`: make this tree ready to build, run and test."""
+"""`python3 tools/setup`: make this tree ready to build, run and test."""
 
 from __future__ import annotations
 
