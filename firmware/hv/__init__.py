@@ -18,7 +18,8 @@ machine = Machine()
 handler_limit = 1000  # milliseconds that a handler may take; 0: no limit
 
 __all__ = [
-    "ABI", "Device", "Guest", "TimeoutError", "cost", "explain", "guest", "guests", "machine", "why",
+    "ABI", "Device", "Guest", "TimeoutError", "cost", "explain", "guest", "guests", "machine",
+    "why",
 ]
 
 

@@ -83,8 +83,10 @@ static struct vcpu *waiting(const struct exit_object *x) {
 #define IS(kind) (UINT32_C(1) << EXIT_##kind)
 #define ANY UINT32_MAX
 
-enum what { WORD, FLAG, VALUE, GPR64, GPR32, REGISTER, RIP, KIND, RAW, SLOT, SLOTS, BEFORE, ANSWERED, FAULT, GUEST, VCPU, INDEX, TABLE,
-    ARGS };
+enum what {
+    WORD, FLAG, VALUE, GPR64, GPR32, REGISTER, RIP, KIND, RAW, SLOT, SLOTS, BEFORE, ANSWERED, FAULT, GUEST, VCPU,
+    INDEX, TABLE, ARGS
+};
 
 struct attribute {
     qstr_short_t name;

@@ -39,7 +39,11 @@ def run(folder: Path, limits: str) -> tuple[int, str, dict[str, str]]:
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
         cwd=folder,
-        env={**os.environ, "VIPERVISOR_RESULTS": "build/results.json"},
+        env={
+            **os.environ,
+            "VIPERVISOR_RESULTS": "build/results.json",
+            "PYTHONPATH": str(CONFTEST.parents[1] / "tools"),
+        },
         capture_output=True,
         text=True,
         timeout=60,
