@@ -32,7 +32,10 @@ BUILD_MONITOR = $(QUIETLY) monitor $(MAKE) $(PARALLEL) monitor
 BUILD_GUESTS = $(QUIETLY) guests $(MAKE) $(PARALLEL) guest-images
 
 VENV_BIN := .venv/bin
-PYTEST = $(VENV_BIN)/pytest
+# A file's tests run one after the other, several files at once; a busy machine wants
+# fewer: make test WORKERS=1. Every single test has a limit of its own (pyproject.toml).
+WORKERS ?= $(if $(filter 1,$(shell nproc)),1,2)
+PYTEST = $(VENV_BIN)/pytest -n $(WORKERS) --dist loadfile
 FAST_TESTS = $(wildcard tests/unit tests/core tests/wrong-moves)
 ALL_TESTS = $(FAST_TESTS) $(wildcard tests/machine)
 # Test results that more than one check reads.
@@ -108,7 +111,7 @@ test-prepare: python3
 test: test-prepare
 	@echo "[8/8] Tests: $(ALL_TESTS)"
 	@rm -f $(VIPERVISOR_RESULTS)
-	@timeout --foreground 900 $(PYTEST) -m "not full" $(PYTEST_FLAGS) $(ALL_TESTS)
+	@timeout --foreground 1500 $(PYTEST) -m "not full" $(PYTEST_FLAGS) $(ALL_TESTS)
 
 test-full: test-prepare
 	@echo "[8/8] Tests: $(ALL_TESTS), long ones included"
