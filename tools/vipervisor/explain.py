@@ -29,7 +29,7 @@ EXAMPLES = {
     "memory-small": ('memory = "4K"', 'memory = "2M"'),
     "memory-sum": ('[machine] memory = "64M" with a guest of 256M', 'memory = "512M"'),
     "cpus-bad": ("cpus = 0", "cpus = 1"),
-    "cpus-many": ("cpus = 2", "cpus = 1"),
+    "cpus-many": ("cpus = 99", "cpus = 1"),
     "cpu-repeated": ("cpus = [1, 1]", "cpus = [1]"),
     "cpu-beyond": ("cpus = [9] with [machine] cpus = 3", "cpus = [2]"),
     "cpu-shared": ("two guests with cpus = [1]", "cpus = [2]"),

@@ -1,0 +1,226 @@
+"""explain, schema, new, completion, doctor, version, the caret of hv check."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from unit.fake_setup import Hv
+from vipervisor import caret, explain, partition, schema
+from vipervisor.cli import build_parser, completion
+from vipervisor.explain_exits import KINDS, SVM, VM_ERRORS, VMX
+from vipervisor.explain_regs import msr
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def hv(tmp_path: Path) -> Hv:
+    return Hv(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words, kind, says",
+    [
+        ("cpu-sum", "a rule of `hv check`", "raise [machine] cpus"),
+        ("hlt", "an exit kind", "sleeps until an interrupt"),
+        ("nested fault", "an exit kind", "svm 0x400 NPF"),
+        ("status 126", "an exit status", "crash"),
+        ("vmx 48", "an exit", "EPT violation"),
+        ("vmx 0x80000021", "an exit", "invalid guest state"),  # with the failure bit
+        ("svm 0x400", "an exit", "NPF"),
+        ("svm 0x14", "an exit", "CR4_WRITE"),
+        ("VMEXIT_NPF", "an exit", "nested_fault"),
+        ("error 7", "a VM-instruction error", "invalid control fields"),
+        ("msr 0x1b", "a model-specific register", "local APIC"),
+        ("ia32_pat", "a model-specific register", "page attribute table"),
+        ("msr 0x268", "a model-specific register", "768 KiB"),
+        ("cpuid 0x15", "a CPUID leaf", "TSC frequency"),
+    ],
+)
+def test_explain(words: str, kind: str, says: str) -> None:
+    found = explain.explain(words)
+    assert [topic.kind for topic in found] == [kind]
+    assert says in found[0].text()
+    assert found[0].source
+
+
+def test_a_bare_number_is_all_it_may_be() -> None:
+    assert {topic.name for topic in explain.explain("48")} == {
+        "status 48", "VMX exit reason 48", "SVM exit code 0x30",
+    }
+
+
+def test_everything_that_is_listed_is_explained() -> None:
+    for names in explain.known().values():
+        for name in names:
+            assert explain.explain(name), name
+
+
+def test_kinds_are_the_cores() -> None:
+    header = (ROOT / "hypervisor" / "virt" / "exit.h").read_text()
+    kinds = {name.lower() for name in re.findall(r"^    EXIT_(\w+),", header, re.MULTILINE)}
+    assert kinds - {"kinds"} <= set(KINDS)
+    for _, kind in [*VMX.values(), *SVM.values()]:
+        assert kind in KINDS
+
+
+def test_vm_errors_are_the_cores() -> None:
+    text = (ROOT / "hypervisor" / "virt" / "vmx_explain.c").read_text()
+    body = text[text.index("*vmx_instruction_error") :]
+    numbers = {int(n) for n in re.findall(r"^        \[(\d+)\] = ", body, re.MULTILINE)}
+    assert numbers - {0} == set(VM_ERRORS)
+
+
+def test_registers_of_the_guests_table_are_known() -> None:
+    tree = ast.parse((ROOT / "firmware" / "hv" / "msr.py").read_text())
+    named = {
+        target.id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id.startswith("IA32_")
+    }
+    assert len(named) > 10
+    assert [name for name, index in named.items() if msr(index) is None] == []
+
+
+def test_rule_examples_break_their_rules(tmp_path: Path) -> None:
+    """An example of one line breaks the rule that it stands for."""
+    image = ROOT / "pyproject.toml"
+    base = {"name": 'name = "one"', "memory": 'memory = "16M"', "image": f'image = "{image}"',
+            "kind": 'kind = "flat32"'}
+    tried = 0
+    for rule, (wrong, _) in explain.EXAMPLES.items():
+        found = re.fullmatch(r"(\w+) = [^w].*", wrong)
+        if not found or " with " in wrong or rule.startswith(("toml", "version", "image", "file")):
+            continue
+        lines = {**base, found[1]: wrong}
+        if rule == "key-unknown":
+            lines = {**base, "extra": wrong}
+        file = tmp_path / "p.toml"
+        file.write_text("version = 1\n[[guest]]\n" + "\n".join(lines.values()) + "\n")
+        rules = {finding.rule for finding in partition.load(file).findings}
+        assert rule in rules, (rule, wrong, rules)
+        tried += 1
+    assert tried >= 12
+
+
+def test_schema_knows_every_key_and_limit() -> None:
+    value = schema.schema()
+    guest = value["properties"]["guest"]["items"]
+    reader = partition.rules.reader
+    assert set(guest["properties"]) == set(reader.GUEST_KEYS)
+    assert guest["additionalProperties"] is False
+    assert set(value["properties"]) == {"version", "machine", "guest"}
+    name = guest["properties"]["name"]
+    for text, good in [("linux", True), ("1st", False), ("x" * 32, False), ("_a9", True)]:
+        assert bool(re.search(name["pattern"], text)) is good
+    assert "hv" in name["not"]["enum"]
+    size = guest["properties"]["memory"]["pattern"]
+    for text in ("256M", "1G", "64k"):
+        assert re.search(size, text)
+        partition.rules.parse_size(text)
+    assert not re.search(size, "256")
+
+
+@pytest.mark.parametrize(
+    "line, rule, place, marked",
+    [
+        ("memory = 256   # mib", "size-unit", "guest[0].memory", "256"),
+        ('memroy = "1G"', "key-unknown", "machine.memroy", "memroy"),
+        ('on_crash = { do = "stop", max = 5 }', "policy-value", "guest[0].on_crash.max", "5"),
+        ("cpus = [0, 1]", "cpu-control", "guest[0].cpus", "[0, 1]"),
+        ('name = "a = b"', "name-invalid", "guest[0].name", '"a = b"'),
+        ("[[guest]]", "key-missing", "guest[0]", "guest"),
+        ('  name = "one', "toml-syntax", "", 'name = "one'),
+    ],
+)
+def test_caret(line: str, rule: str, place: str, marked: str) -> None:
+    start, end = caret.span(line, partition.Found("f", 1, rule, place, ""))
+    assert line[start:end] == marked
+
+
+def test_check_shows_the_caret_without_colours(hv: Hv) -> None:
+    file = hv.folder / "p.toml"
+    file.write_text('version = 1\n[[guest]]\nname = "hv"\n')
+    done = hv("check", str(file))
+    assert '    3 | name = "hv"\n      |        ^^^^\n' in done.stdout
+    assert "\x1b" not in done.stdout
+    rows = json.loads(hv("check", str(file), "--json").stdout)
+    assert {"file", "line", "column", "rule", "place", "text"} == set(rows[0])
+    assert [row["column"] for row in rows if row["rule"] == "name-reserved"] == [8]
+
+
+def test_new_passes_check(hv: Hv) -> None:
+    image = hv.folder / "mine.elf"
+    shutil.copy(sys.executable, image)  # an ELF64 file that is no kernel
+    done = hv("new", str(hv.folder / "a"), "--image", str(image))
+    assert done.returncode in (0, 1)
+    if done.returncode == 1:  # told why, and nothing is left
+        assert "image-" in done.stderr and not (hv.folder / "a.toml").exists()
+    guests = ROOT / "build" / "guests"
+    if not (guests / "beat.elf").is_file():
+        pytest.skip("the guests are not built")
+    for words in ([], ["--linux"]):
+        if words and not (guests / "linux" / "vmlinuz").is_file():
+            continue
+        target = hv.folder / f"p{len(words)}"
+        done = hv("new", str(target), *words, VIPERVISOR_BUILD=str(ROOT / "build"))
+        assert done.returncode == 0, done.stderr
+        assert hv("check", f"{target}.toml").returncode == 0
+
+
+def test_completion_knows_every_command_and_option() -> None:
+    parser = build_parser()
+    for write in (completion.bash, completion.zsh, completion.fish):
+        text = write(parser)
+        for name, (_, sub) in completion.commands_of(parser).items():
+            assert re.search(rf"\b{name}\b", text)
+            for action in completion.options_of(sub):
+                long = [o for o in action.option_strings if o.startswith("--")]
+                assert all(o[2:] in text for o in long)
+
+
+def test_bash_completes(hv: Hv) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash here")
+    script = hv("completion", "bash").stdout
+    script += "COMP_WORDS=(hv boot --backend ''); COMP_CWORD=3; _hv; echo \"${COMPREPLY[@]}\"\n"
+    script += "COMP_WORDS=(hv doc); COMP_CWORD=1; _hv; echo \"${COMPREPLY[@]}\"\n"
+    script += "COMP_WORDS=(hv boot --dry); COMP_CWORD=2; _hv; echo \"${COMPREPLY[@]}\"\n"
+    done = subprocess.run([bash], input=script, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["svm vmx", "doctor", "--dry-run"]
+
+
+def test_doctor_says_what_lacks(hv: Hv) -> None:
+    env = {"VIPERVISOR_QEMU": "/no/qemu", "VIPERVISOR_BOCHS": "/no/bochs", "VIPERVISOR_GRUB": "/no"}
+    done = hv("doctor", "--json", **env)
+    assert done.returncode == 1
+    answers = {row["name"]: row for row in json.loads(done.stdout)}
+    assert not answers["QEMU"]["ok"] and "/no/qemu" in answers["QEMU"]["text"]
+    assert "without QEMU" in answers["svm on QEMU"]["text"]
+    assert "apt-get install" in answers["ISO images"]["text"]
+    assert "first step" in hv("doctor", **env).stdout
+    assert hv.leftovers() == []
+
+
+def test_version_is_the_packages(hv: Hv) -> None:
+    value = json.loads(hv("version", "--json", VIPERVISOR_QEMU="/no/qemu").stdout)
+    assert value["hv"] and value["qemu"] is None
+    assert value["monitor"].split()[0]
+
+
+def test_dry_run_starts_nothing(hv: Hv) -> None:
+    done = hv.run("--dry-run", lines=["up"])
+    assert done.returncode == 0, done.stderr
+    assert "-kernel" in done.stdout and "fake_qemu" in done.stdout
+    assert "up" not in done.stdout.split()
+    assert hv.leftovers() == []
