@@ -201,7 +201,7 @@ int lapic_lint1(const struct lapic *l) {
     return !lapic_enabled(l) ? APIC_NMI : entry & LVT_MASKED ? -1 : (int)(entry >> LVT_MODE_SHIFT & LVT_MODE_MASK);
 }
 
-static uint32_t eoi(struct lapic *l) {
+uint32_t lapic_eoi(struct lapic *l) {
     int vector = highest(l->isr, l->isr_words);
     if (vector < 0) {
         return 0;
@@ -306,7 +306,7 @@ static uint32_t command(struct lapic *l) {
 static uint32_t write_common(struct lapic *l, uint64_t tsc, uint32_t reg, uint32_t value) {
     switch (reg) {
         case LAPIC_EOI:
-            return eoi(l);
+            return lapic_eoi(l);
         case LAPIC_TPR:
             l->tpr = value & 0xFF;
             return LAPIC_RECHECK | LAPIC_TPR_SET;
@@ -386,7 +386,7 @@ uint32_t lapic_msr_write(struct lapic *l, uint64_t tsc, uint32_t reg, uint64_t v
         return LAPIC_FAULT;
     }
     if (reg == LAPIC_EOI) {
-        return value != 0 ? (uint32_t)LAPIC_FAULT : eoi(l);
+        return value != 0 ? (uint32_t)LAPIC_FAULT : lapic_eoi(l);
     }
     if (reg == LAPIC_ICR) {
         if ((value & UINT32_MAX & ~(uint64_t)ICR_WRITABLE) != 0) {

@@ -117,6 +117,7 @@ static inline bool lapic_is_x2(const struct lapic *l) {
     return (l->base & APIC_BASE_EXTD) != 0;
 }
 
+uint32_t lapic_eoi(struct lapic *l); // as a write of EOI
 // The page of the xAPIC. Callers see to it that it is there: enabled, not x2APIC.
 uint32_t lapic_read(struct lapic *l, uint64_t tsc, uint32_t reg);
 uint32_t lapic_write(struct lapic *l, uint64_t tsc, uint32_t reg, uint32_t value);

@@ -144,12 +144,9 @@ static void take_cr8(struct vcpu *v) {
 }
 
 // 10.4.1: 32-bit accesses at multiples of 16; what others do is undefined.
-static bool lapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
-    (void)context;
+static __attribute__((noinline)) bool any_register(struct vcpu *v, uint64_t offset, uint8_t size, bool write,
+    uint64_t *value) {
     struct lapic *l = &v->lapic;
-    if (!lapic_enabled(l) || lapic_is_x2(l)) {
-        return false;
-    }
     uint32_t reg = (uint32_t)offset >> REGISTER_SHIFT, byte = offset & ((1u << REGISTER_SHIFT) - 1);
     if (write) {
         if (byte == 0 && size >= REGISTER_SIZE) {
@@ -157,11 +154,27 @@ static bool lapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t s
         }
         return true;
     }
-    if (reg <= LAPIC_PPR) {
+    if (reg == LAPIC_TPR || reg == LAPIC_PPR) {
         take_cr8(v);
     }
     *value = byte < REGISTER_SIZE ? (uint64_t)lapic_read(l, vcpu_tsc(v), reg) >> 8 * byte : 0;
     return true;
+}
+
+static bool lapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
+    (void)context;
+    struct lapic *l = &v->lapic;
+    if (__builtin_expect((l->base & (APIC_BASE_EN | APIC_BASE_EXTD)) != APIC_BASE_EN, 0)) {
+        return false;
+    }
+    if (write && offset == LAPIC_EOI << REGISTER_SHIFT && size == REGISTER_SIZE) { // one an interrupt
+        uint32_t effect = lapic_eoi(l);
+        if (effect != 0) {
+            apply(v, effect);
+        }
+        return true;
+    }
+    return any_register(v, offset, size, write, value);
 }
 
 static bool ioapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
