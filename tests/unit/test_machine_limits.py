@@ -37,7 +37,10 @@ def run(folder: Path, limits: str) -> tuple[int, str, dict[str, str]]:
     (tests / "test_x.py").write_text(TEST)
     (tests / "limits.toml").write_text(limits)
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *("-o", "vipervisor_backends=svm vmx", "tests"),
+        ],
         cwd=folder,
         env={
             **os.environ,
