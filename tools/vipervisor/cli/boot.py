@@ -131,17 +131,18 @@ def show(machine: Machine, timeout: float | None) -> int:
         console = machine.console(name)
         if state == "running":
             console.expect(r"[^\n]+\n", limit)
-        end = machine.link.last.get(console.guest.id)
         lines = [line for line in console.text.splitlines() if line.strip()]
         for line in lines[:_FIRST_LINES]:
             print(f"{name}: {line}")
+    print(machine.exec("import hv; print(hv.guests())", limit).rstrip())
+    for guest in machine.partition["guests"]:
+        console = machine.console(guest["name"])
+        print(f"{guest['name']}: {console.tail(1)}")
+        # Only now: a crash may come any time after the first line.
+        end = machine.link.last.get(console.guest.id)
         if end is not None and end.state == "crashed":
             terminal.say(f"hv boot: {end.describe()}")
             status = 1
-    print(machine.exec("import hv; print(hv.guests())", limit).rstrip())
-    for guest in machine.partition["guests"]:
-        tail = machine.console(guest["name"]).tail(1)
-        print(f"{guest['name']}: {tail}")
     machine.prompt.write("\r")
     machine.prompt.expect(r">>> ", limit)
     print("the prompt answers on COM1")
