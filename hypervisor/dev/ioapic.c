@@ -80,7 +80,8 @@ uint32_t ioapic_read(const struct ioapic *io, uint32_t offset) {
 
 static void write_entry(struct ioapic *io, uint32_t pin, bool upper, uint32_t value) {
     uint64_t old = io->entry[pin];
-    uint64_t entry = upper ? (old & UINT32_MAX) | (uint64_t)value << 32 : (old & ~(uint64_t)UINT32_MAX) | value;
+    uint64_t entry = upper ? (old & UINT32_MAX) | (uint64_t)value << 32
+        : (old & ~(uint64_t)UINT32_MAX) | value;
     entry = (entry & ENTRY_WRITABLE) | (old & ENTRY_REMOTE_IRR);
     if (!is_level(entry)) {
         entry &= ~ENTRY_REMOTE_IRR;

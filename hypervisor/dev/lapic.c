@@ -198,7 +198,10 @@ bool lapic_takes_extint(const struct lapic *l) {
 
 int lapic_lint1(const struct lapic *l) {
     uint32_t entry = l->lvt[LAPIC_LVT_LINT1 - LAPIC_LVT_TIMER];
-    return !lapic_enabled(l) ? APIC_NMI : entry & LVT_MASKED ? -1 : (int)(entry >> LVT_MODE_SHIFT & LVT_MODE_MASK);
+    if (!lapic_enabled(l)) {
+        return APIC_NMI;
+    }
+    return entry & LVT_MASKED ? -1 : (int)(entry >> LVT_MODE_SHIFT & LVT_MODE_MASK);
 }
 
 uint32_t lapic_eoi(struct lapic *l) {
@@ -457,7 +460,8 @@ bool lapic_addressed(const struct lapic *l, uint32_t destination, bool logical) 
     }
     if (lapic_is_x2(l)) { // 10.12.10.2
         uint32_t ldr = x2_ldr(l);
-        return destination == APIC_EVERYBODY || (destination >> 16 == ldr >> 16 && (destination & ldr & UINT16_MAX));
+        return destination == APIC_EVERYBODY
+            || (destination >> 16 == ldr >> 16 && (destination & ldr & UINT16_MAX));
     }
     uint32_t ldr = l->ldr >> LDR_SHIFT;
     if (l->dfr >> 28 == DFR_FLAT) { // 10.6.2.2

@@ -161,7 +161,8 @@ static __attribute__((noinline)) bool any_register(struct vcpu *v, uint64_t offs
     return true;
 }
 
-static bool lapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
+static bool lapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write,
+    uint64_t *value) {
     (void)context;
     struct lapic *l = &v->lapic;
     if (__builtin_expect((l->base & (APIC_BASE_EN | APIC_BASE_EXTD)) != APIC_BASE_EN, 0)) {
@@ -177,7 +178,8 @@ static bool lapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t s
     return any_register(v, offset, size, write, value);
 }
 
-static bool ioapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
+static bool ioapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write,
+    uint64_t *value) {
     struct guest *g = context;
     guest_lock(g);
     if (write) {
