@@ -18,15 +18,17 @@ HIGH = (
 _CHARACTERS = tuple(LOW + "".join([chr(c) for c in range(32, 127)]) + HIGH)
 
 
-def _find(cells, codes):
+def _find(cells, text):
     # By the memory itself: waiting must not take the time of a guest that shares the CPU.
-    first = bytes(codes[:1])
+    skip = len(text) - len(text.lstrip())  # several codes show a space
+    first = bytes([_CHARACTERS.index(text[skip])])
     at = cells.find(first)
     while at >= 0:
-        row, column = at // LINE, at % LINE // CELL
-        if at % CELL == 0 and column + len(codes) <= COLUMNS:
-            for i, code in enumerate(codes):
-                if cells[at + i * CELL] != code:
+        row, column = at // LINE, at % LINE // CELL - skip
+        start = at - skip * CELL
+        if at % CELL == 0 and 0 <= column <= COLUMNS - len(text):
+            for i, c in enumerate(text):
+                if _CHARACTERS[cells[start + i * CELL]] != c:
                     break
             else:
                 return row, column
@@ -74,12 +76,12 @@ class Screen:
 
     def find(self, text):
         """(row, column) of the first place where the text stands, or None."""
-        if not text:
-            raise ValueError("an empty text is everywhere")
+        if not text.strip():
+            raise ValueError("%r is everywhere" % text)
         for c in text:
             if c not in _CHARACTERS:
                 return None
-        return _find(self._cells(), [_CHARACTERS.index(c) for c in text])
+        return _find(self._cells(), text)
 
     def expect(self, text, timeout=10):
         """Waits until the text is on the screen; returns its place."""

@@ -175,6 +175,11 @@ def test_screen(hv):
     g.memory[0xB8000 + 159 * 2] = 0x41  # the end of a line is no place to go on
     g.memory[0xB8000 + 160 * 2] = 0x42
     assert g.screen.find("AB") is None and g.screen.find("A") == (1, 79)
+    row = b"".join([bytes([c, 7]) for c in b"a b\0c\xffd"])
+    g.memory[0xB8000 + 5 * 160 : 0xB8000 + 5 * 160 + len(row)] = row
+    assert g.screen.find("a b c d") == (5, 0) and g.screen.find(" b c") == (5, 1)
+    with pytest.raises(ValueError, match="everywhere"):
+        g.screen.find("  ")
     assert g.screen.cell(0, 1) == ("i", 0x1F)
     assert g.screen.attributes[0][:4] == b"\x07\x1f\x70\0" and len(g.screen.attributes) == 25
     shown = repr(g.screen).splitlines()
