@@ -6,7 +6,7 @@
 # The core answers CPUID first; what it answered is in x and may be changed.
 @guest.on("cpuid", leaf=0x40000000)
 def rename(x):
-    x.ebx, x.ecx, x.edx = 0x6C6C6548, 0x6854206F, 0x65726568  # "Hello There"
+    x.ebx, x.ecx, x.edx = 0x6C6C6548, 0x6854206F, 0x00657265  # "Hello There"
 
 
 # A device in a dozen lines: what is written to port 0x560 is summed up.

@@ -98,7 +98,8 @@ def changed(guest_id):
         timers.cancel(("restart", guest_id))
         return
     state = info["state"]
-    mark = (info["name"], state, sum([v[2] for v in info["vcpus"]]) if state in LASTING else 0)
+    # A second end may look like the first: they are told apart by the starts before.
+    mark = (info["name"], state, info["starts"] if state in LASTING else 0)
     if _seen.get(guest_id) == mark:
         return
     _seen[guest_id] = mark

@@ -150,6 +150,7 @@ static mp_obj_t hv_guest_info(mp_obj_t id) {
     store(d, MP_QSTR_status, u64(g->end_status));
     store(d, MP_QSTR_vcpus, mp_obj_new_tuple(g->vcpu_count, vcpus));
     store(d, MP_QSTR_memory, u64(memory));
+    store(d, MP_QSTR_starts, u64(g->starts));
     store(d, MP_QSTR_note, hv_str(g->note));
     store(d, MP_QSTR_unclaimed_io, u64(g->unclaimed_io));
     store(d, MP_QSTR_unclaimed_memory, u64(g->unclaimed_memory));

@@ -199,6 +199,7 @@ int guest_start(struct guest *g) {
         v->state = i == 0 ? VCPU_RUNNABLE : VCPU_WAIT_SIPI; // SDM 3A 8.4.3
         v->requests |= REQ_TIMER;
     }
+    g->starts++;
     g->ending = 0;
     g->end_reason = END_NONE;
     g->note[0] = 0;

@@ -299,3 +299,39 @@ def test_looking_in(boot: Boot, backend: str) -> None:
     with pytest.raises(MonitorError, match="not canonical"):
         machine.exec("v.memory[1 << 50]")
     machine.exec("g.resume()")
+
+
+def test_doorbells_and_shared_memory(boot: Boot) -> None:
+    """Memory of one guest seen by another, bells between them, and the end of the owner."""
+    c = Claims(boot, {"image": "claims", "name": "other", "cmdline": "in=0x584"})
+    c.machine.wait_end("other", LIMIT)
+    c.exec(
+        "from hv.devices import connect, Scratch, Watchdog\n"
+        "o = hv.guest('other'); o.reset(); g.reset()\n"
+        "ends = connect(g, o, memory=0x900000, size=0x2000, at=0xd0000000)\n"
+        "g.load('claims.elf', cmdline='store=0x901000 out=0x580 out=0x580'); g.start()\n"
+    )
+    c.machine.wait_end("claims", LIMIT)
+    before = len(c.machine.console("other").text)
+    c.exec("o.load('claims.elf', cmdline='load=0xd0001000 in=0x584 in=0x584 store=0xd0000000'); o.start()")
+    c.machine.wait_end("other", LIMIT)
+    text = c.machine.console("other").text[before:].replace("\r", "")
+    assert "load d0001000: beef0042\nin 584: 2\nin 584: 0\n" in text
+    assert c.exec("print(hex(g.memory.u32[0x900000]))").strip() == "0xbeef0042"
+    c.exec("g.destroy(); o.reset(); o.load('claims.elf', cmdline='load=0xd0001000'); o.start()")
+    c.machine.wait_end("other", LIMIT)
+    assert "load d0001000: ffffffff" in c.machine.console("other").text
+
+
+def test_watchdog_and_words(boot: Boot) -> None:
+    c = Claims(boot)
+    c.start(
+        "from hv.devices import Watchdog\n"
+        "dog = g.attach(Watchdog(lambda guest: guest.stop()), ports=(0x570, 0x577))\n"
+        "dog.write(0, 4, 100)\n",
+        "wait=60000",
+    )
+    assert c.machine.wait_end("claims", LIMIT).reason == "stopped"
+    assert c.exec("print(dog.fired, hv.why(g))").startswith("1 claims is off")
+    assert "unknown ones fault" in c.exec("print(hv.explain('rdmsr'))")
+    assert "TSC ticks" in c.exec("print(hv.cost(10))")

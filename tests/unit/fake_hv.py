@@ -234,7 +234,8 @@ def guest_info(i):
     return {
         "name": g.name, "state": g.state, "reason": g.reason, "status": g.status,
         "vcpus": tuple([(cpu, g.state, g.entries) for cpu in g.vcpus]),
-        "memory": sum([s for _, s in g.ram]), "unclaimed_io": 0, "unclaimed_memory": 0,
+        "memory": sum([s for _, s in g.ram]), "starts": g.entries, "note": "",
+        "unclaimed_io": 0, "unclaimed_memory": 0,
         "decoded": (0, 0),
     }
 
