@@ -143,7 +143,7 @@ void claims_free(struct guest *g) {
 
 // ---- The ring ----
 
-static void watch_put(struct vcpu *v, const struct exit_record *e, const struct exit_words *w, uint32_t slots) {
+static void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slots) {
     struct watch *ring = v->guest->claims.watch;
     uint64_t number = __atomic_load_n(&ring->head, __ATOMIC_RELAXED);
     do {
@@ -156,10 +156,7 @@ static void watch_put(struct vcpu *v, const struct exit_record *e, const struct 
     struct watch_record *r = &ring->records[number % WATCH_RECORDS];
     r->tsc = rdtsc();
     r->rip = v->rip;
-    r->word[0] = w->word[0];
-    r->word[1] = w->word[1];
-    r->word[2] = w->word[2];
-    r->word[3] = w->word[3];
+    exit_words(v, e, &r->words);
     r->kind = (uint8_t)e->kind;
     r->vcpu = v->index;
     r->slot = (uint8_t)__builtin_ctz(slots);
@@ -190,7 +187,31 @@ uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, ui
 
 // ---- On the vCPU's CPU ----
 
-static uint32_t matching(struct claims *c, const struct exit_record *e, uint64_t about) {
+// The first of exit_words, which most claims do not match.
+static inline uint64_t first_word(const struct vcpu *v, const struct exit_record *e) {
+    switch (e->kind) {
+        case EXIT_CPUID:
+        case EXIT_HYPERCALL:
+            return (uint32_t)v->gpr[GPR_RAX];
+        case EXIT_RDMSR:
+        case EXIT_WRMSR:
+            return (uint32_t)v->gpr[GPR_RCX];
+        case EXIT_IO:
+            return e->io.port;
+        case EXIT_NESTED_FAULT:
+            return e->nested.gpa;
+        case EXIT_EXCEPTION:
+            return e->exception.vector;
+        case EXIT_CR:
+            return e->cr.number;
+        case EXIT_DR:
+            return e->dr.number;
+        default:
+            return e->raw;
+    }
+}
+
+static inline uint32_t matching(struct claims *c, const struct exit_record *e, uint64_t about) {
     uint32_t found = 0;
     for (uint32_t left = c->by_kind[e->kind] | c->by_kind[CLAIM_RAW]; left != 0; left &= left - 1) {
         uint32_t slot = (uint32_t)__builtin_ctz(left);
@@ -237,29 +258,12 @@ static bool python_first(const struct exit_record *e, const struct exit_words *w
     }
 }
 
-bool claim_exit(struct vcpu *v, struct exit_record *e) {
-    struct claims *c = &v->guest->claims;
+static __attribute__((noinline)) bool ask_python(struct vcpu *v, struct exit_record *e, uint32_t slots) {
     struct exit_message *m = &v->message;
-    struct exit_words w;
-    if (e->kind == EXIT_HYPERCALL && e->hypercall.cpl != 0) {
-        return exit_core(v, e);
-    }
-    if (e->kind == EXIT_IO && e->io.string) {
-        return claim_emulate(v, e); // element by element
-    }
-    exit_words(v, e, &w);
-    uint32_t slots = matching(c, e, w.word[0]);
-    if ((slots & c->watched) != 0) {
-        watch_put(v, e, &w, slots & c->watched);
-        slots &= ~c->watched;
-    }
-    if (slots == 0) {
-        bool devices = e->kind == EXIT_NESTED_FAULT && c->by_kind[CLAIM_MMIO] != 0;
-        return devices ? claim_emulate(v, e) : exit_core(v, e);
-    }
-    *m = (struct exit_message) { .words = w, .slots = slots, .instead = slots & c->instead,
+    *m = (struct exit_message) { .slots = slots, .instead = slots & v->guest->claims.instead,
         .state = VCPU_RUNNABLE, .length = e->length };
-    if (m->instead == 0 && !python_first(e, &w)) {
+    exit_words(v, e, &m->words);
+    if (m->instead == 0 && !python_first(e, &m->words)) {
         bool more = ask_core(v, e);
         if (v->state != m->state) {
             return more; // that was its end
@@ -267,6 +271,26 @@ bool claim_exit(struct vcpu *v, struct exit_record *e) {
     }
     exit_post(v, e);
     return false;
+}
+
+bool claim_exit(struct vcpu *v, struct exit_record *e) {
+    struct claims *c = &v->guest->claims;
+    if (__builtin_expect(e->kind == EXIT_HYPERCALL && e->hypercall.cpl != 0, 0)) {
+        return exit_core(v, e);
+    }
+    if (__builtin_expect(e->kind == EXIT_IO && e->io.string, 0)) {
+        return claim_emulate(v, e); // element by element
+    }
+    uint32_t slots = matching(c, e, first_word(v, e));
+    if ((slots & c->watched) != 0) {
+        watch_put(v, e, slots & c->watched);
+        slots &= ~c->watched;
+    }
+    if (slots != 0) {
+        return ask_python(v, e, slots);
+    }
+    bool devices = e->kind == EXIT_NESTED_FAULT && c->by_kind[CLAIM_MMIO] != 0;
+    return devices ? claim_emulate(v, e) : exit_core(v, e);
 }
 
 // ---- Answers, on the control CPU ----

@@ -31,7 +31,7 @@ struct claim {
 struct watch_record {
     uint64_t sequence; // its number + 1, written last
     uint64_t tsc, rip;
-    uint64_t word[4];
+    struct exit_words words;
     uint8_t kind, vcpu, slot;
 };
 struct watch {

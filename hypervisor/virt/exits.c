@@ -68,7 +68,9 @@ static uint32_t length_of(struct vcpu *v, struct exit_record *e) {
 void exit_words(const struct vcpu *v, const struct exit_record *e, struct exit_words *w) {
     const uint64_t *gpr = v->gpr;
     uint64_t *word = w->word;
-    *w = (struct exit_words) { { e->raw, e->qualification } };
+    word[0] = e->raw;
+    word[1] = e->qualification;
+    word[2] = word[3] = word[4] = 0;
     switch (e->kind) {
         case EXIT_CPUID:
             word[0] = (uint32_t)gpr[GPR_RAX];
