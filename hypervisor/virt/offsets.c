@@ -39,7 +39,6 @@ void offsets(void) {
     DEFINE(VCPU_RIP, offsetof(struct vcpu, rip));
     DEFINE(VCPU_CONTROL, offsetof(struct vcpu, control));
     DEFINE(VCPU_CONTROL_PA, offsetof(struct vcpu, control_pa));
-    DEFINE(VCPU_HOST_RSP, offsetof(struct vcpu, host_rsp));
     DEFINE(VCPU_REQUESTS, offsetof(struct vcpu, requests));
     DEFINE(VCPU_REQUESTS_TO_LEAVE, (int)~REQ_WINDOW);
 

@@ -91,7 +91,6 @@ struct vcpu {
     uint64_t rip; // copied out by each exit, copied in by each entry
     void *control; // VMCB or VMCS, 4 KiB, physical = virtual
     uint64_t control_pa;
-    uint64_t host_rsp; // of the CPU that runs it, inside enter() only
     // From here on C only.
     // Side by side: entry tests both at once, and goes ahead when both are 0.
     volatile uint32_t requests; // REQ_*
