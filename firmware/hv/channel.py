@@ -56,9 +56,9 @@ def hello():
     })
 
 
-def state(guest_id, crash):
-    """The event of a change of a guest's state: its end record when it ended."""
-    info = _hv.guest_info(guest_id)
+def state(guest_id, info, crash):
+    """The event of a change of a guest's state: its end record when it ended. `info` is
+    what the caller decided on: the guest may have gone on since."""
     reason = info.get("reason")
     send(EVENT, guest_id, {
         "event": "state", "id": guest_id, "guest": info["name"], "state": info["state"],

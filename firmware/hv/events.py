@@ -106,7 +106,7 @@ def changed(guest_id):
     guest = guests.by_id(guest_id)
     crash = guest.crash if state == "crashed" else None
     if state not in LASTING:
-        channel.state(guest_id, None)
+        channel.state(guest_id, info, None)
         if state == "running" and not quiet and guest.kind == "linux" and not guest.watched:
             guest.watched = True
             ready.watch(guest, notice)
@@ -114,7 +114,7 @@ def changed(guest_id):
     reason = info.get("reason", "none")
     policy = guest.policies.get(POLICY.get(reason, ""))
     again = policy is not None and policy.get("do") in ("restart", "pause")
-    channel.state(guest_id, crash.json() if crash else None)
+    channel.state(guest_id, info, crash.json() if crash else None)
     line = "[%s] %s: %s" % (info["name"], state, REASON_TEXT.get(reason, reason))
     if crash:
         line = "[%s] crashed: %s (%s.crash shows more)" % (info["name"], crash.why, info["name"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from unit.fake_setup import Hv
+from vipervisor import cli
 
 CRASH = {"reason": "crash", "crash": {"why": "triple fault", "rip": 0x1234567, "bytes": "0f0b"}}
 
@@ -213,3 +214,20 @@ def test_closed_stdout(hv: Hv) -> None:
     assert process.wait(30) == 125
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
+
+
+def test_interrupted_in_a_librarys_locks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """threading.Condition struck while it gives its lock back leaves as RuntimeError."""
+
+    def struck(_: object) -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("release unlocked lock") from None
+        return 0
+
+    monkeypatch.setattr(cli.doctor, "version_main", struck)
+    assert cli.main(["version"]) == 130
+    assert "RuntimeError" not in capsys.readouterr().err

@@ -310,3 +310,25 @@ def test_notice_while_waiting_does_not_nest(world, boot, monkeypatch):
     fake_hv.end(0, "poweroff")
     assert names["g0"].wait("off", timeout=1) == "off"
     assert world.notices == ["[g0] off: power-off"]
+
+
+def test_a_guest_that_ends_while_its_start_is_told_ends_once(world, boot, monkeypatch):
+    """The end must not be told by the event of the start as well: a host that waits for
+    the next run's end would take the second for it."""
+    boot(partition({}))
+    info, read = fake_hv.guest_info, []
+
+    def ends_meanwhile(i):
+        now = info(i)
+        if not read:
+            read.append(i)
+            fake_hv.end(i, "exit")
+        return now
+
+    world.events.append(("state", 0))
+    monkeypatch.setattr(fake_hv, "guest_info", ends_meanwhile)
+    from hv import events as pump
+
+    pump._seen.clear()
+    world.notify(None)
+    assert [s for s in states(world) if s == "off"] == ["off"]

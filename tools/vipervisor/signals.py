@@ -13,13 +13,21 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class _State:
     depth = 0  # of `deferred` blocks
     pending: int | None = None  # what came inside one
+    number: int | None = None  # the signal that was raised
     ended = False  # the first signal has been raised; the rest would spoil the cleaning up
+
+
+def interrupted() -> int | None:
+    """The ending signal that was raised. A KeyboardInterrupt that strikes inside a library's
+    own locks may leave it as another exception; the signal is still why the command ends."""
+    return _State.number
 
 
 def _raise(number: int) -> None:
     if _State.ended:
         return
     _State.ended = True
+    _State.number = number
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
@@ -49,7 +57,7 @@ def deferred() -> Iterator[None]:
 def end_once() -> Iterator[None]:
     """Turn the first ending signal into KeyboardInterrupt or SystemExit, so that every
     owner cleans up; ignore those that follow."""
-    _State.depth, _State.pending, _State.ended = 0, None, False
+    _State.depth, _State.pending, _State.ended, _State.number = 0, None, False, None
     old = {number: signal.signal(number, _handle) for number in ENDING}
     try:
         yield

@@ -111,3 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run.HOST_FAILURE if is_run else FAILURE_STATUS
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else FAILURE_STATUS
+    except Exception:
+        number = signals.interrupted()
+        if number is None:
+            raise
+        sys.stderr.write("\n")
+        return 128 + number
