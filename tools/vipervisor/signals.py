@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
+_MAIN = threading.main_thread().ident
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -40,17 +42,31 @@ def _handle(number: int, frame: FrameType | None) -> None:
         _raise(number)
 
 
+def hold() -> None:
+    """Hold signals back until as many calls of `release`. Signals are the main thread's:
+    nothing happens on another one."""
+    if threading.get_ident() == _MAIN:
+        _State.depth += 1
+
+
+def release() -> None:
+    """End a `hold`; the last raises what came meanwhile."""
+    if threading.get_ident() != _MAIN:
+        return
+    _State.depth -= 1
+    if not _State.depth and _State.pending is not None:
+        number, _State.pending = _State.pending, None
+        _raise(number)
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """A signal that comes inside is raised at the end of the block."""
-    _State.depth += 1
+    hold()
     try:
         yield
     finally:
-        _State.depth -= 1
-        if not _State.depth and _State.pending is not None:
-            number, _State.pending = _State.pending, None
-            _raise(number)
+        release()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from . import signals
 from .errors import WaitTimeout
 
 T = TypeVar("T")
@@ -21,16 +22,24 @@ class Bell:
     """
 
     def __init__(self) -> None:
-        self._condition = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._waiting: list[threading.Lock] = []  # held; given back when the bell rings
         self.fault: Exception | None = None
 
+    # A signal raised while the lock changes hands would leave it taken for ever, so it is
+    # held back there and strikes where nothing is owned: at the end, or in a wait.
+
     def __enter__(self) -> Bell:
-        self._condition.acquire()
+        signals.hold()
+        self._lock.acquire()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._condition.notify_all()
-        self._condition.release()
+        for waiter in self._waiting:
+            waiter.release()
+        self._waiting.clear()
+        self._lock.release()
+        signals.release()
 
     def fail(self, fault: Exception) -> None:
         """Every present and later wait that cannot be met raises `fault`."""
@@ -46,8 +55,12 @@ class Bell:
     ) -> T:
         """The first value of `predicate` that is neither None nor False."""
         end = time.monotonic() + timeout
-        with self._condition:
-            while True:
+        while True:
+            rung = threading.Lock()
+            rung.acquire()
+            signals.hold()
+            self._lock.acquire()
+            try:
                 value = predicate()
                 if value is not None and value is not False:
                     return value
@@ -57,4 +70,8 @@ class Bell:
                 if left <= 0:
                     text = what if isinstance(what, str) else what()
                     raise WaitTimeout(f"waited {timeout:g} s for {text}")
-                self._condition.wait(left)
+                self._waiting.append(rung)
+            finally:
+                self._lock.release()
+                signals.release()
+            rung.acquire(timeout=left)
