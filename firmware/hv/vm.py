@@ -108,6 +108,7 @@ class Target:
         self.memory = guest.memory_size
         self.fresh = fresh
         self.data = None  # the image's bytes; load() sets it
+        self.shift = 0  # of the loader's tables; load() sets it
 
     def module(self, name):
         try:

@@ -316,8 +316,7 @@ static int jump(struct emulation *m) {
         error = push(m, (m->v->rip + m->insn->length) & size_mask(m->insn->size));
     }
     if (error == 0) {
-        m->v->rip = target;
-        m->jumped = true;
+        m->v->rip = target - m->insn->length; // the dispatcher adds it
     }
     return error;
 }

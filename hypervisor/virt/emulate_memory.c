@@ -9,7 +9,6 @@
 #include "virt/mmio.h"
 #include "virt/x86.h"
 
-#define RFLAGS_RF (UINT64_C(1) << 16)
 #define RFLAGS_VM (UINT64_C(1) << 17)
 #define EFER_LMA (UINT64_C(1) << 10)
 
@@ -28,7 +27,6 @@ void emulation_begin(struct emulation *m, struct vcpu *v, const struct insn *ins
     walk_context(v, &m->walk);
     m->rflags = m->walk.rflags;
     m->long_code = (m->walk.efer & EFER_LMA) && (cs.attributes & SEG_ATTR_L);
-    m->jumped = false;
     m->vector = 0;
     m->fault = (struct walk_fault) { 0 };
     m->recent[0].access = m->recent[1].access = 0;
@@ -52,17 +50,11 @@ bool emulation_end(struct emulation *m, struct exit_record *e, int result) {
     if (result != 0) {
         return false;
     }
-    // An instruction that completes clears RF. With TF set the write tells the back
-    // end that a single step may be due.
-    uint64_t rflags = m->rflags & ~RFLAGS_RF;
-    if (rflags != m->walk.rflags || (rflags & RFLAGS_TF)) {
+    uint64_t rflags = m->rflags & ~RFLAGS_RF; // an instruction that completes clears it
+    if (rflags != m->walk.rflags) {
         virt->reg_set(v, REG_RFLAGS, rflags);
     }
-    if (m->jumped) {
-        v->skipped = true;
-    } else {
-        e->length = m->insn->length;
-    }
+    e->length = m->insn->length;
     return true;
 }
 

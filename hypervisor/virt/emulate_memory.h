@@ -22,7 +22,6 @@ struct emulation {
     struct walk_context walk; // RFLAGS as before the instruction
     uint64_t rflags; // and as after it
     bool long_code; // 64-bit code: segments are flat, but FS and GS
-    bool jumped; // RIP is already where it goes on
     uint8_t vector;
     struct walk_fault fault;
     // The two pages walked last, for the elements of a string: as in a TLB, they hold

@@ -285,7 +285,11 @@ static bool on_io(struct vcpu *v, struct exit_record *e) {
 
 static bool on_hlt(struct vcpu *v, struct exit_record *e) {
     (void)e;
-    if ((virt->reg_get(v, REG_RFLAGS) & RFLAGS_IF) == 0) {
+    uint64_t rflags = virt->reg_get(v, REG_RFLAGS);
+    if ((rflags & RFLAGS_TF) != 0) {
+        return true; // the #DB of the single step ends the halt at once (SDM 2A, HLT)
+    }
+    if ((rflags & RFLAGS_IF) == 0) {
         guest_deaf(v);
         return true;
     }

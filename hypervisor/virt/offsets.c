@@ -64,7 +64,7 @@ void offsets(void) {
     DEFINE(VMCB_RIP, offsetof(struct vmcb, rip));
     DEFINE(VMCB_RSP, offsetof(struct vmcb, rsp));
     DEFINE(VMCB_RAX, offsetof(struct vmcb, rax));
-    DEFINE(RFLAGS_TF_BYTE1, RFLAGS_TF >> 8);
+    DEFINE(RFLAGS_TF_RF, RFLAGS_TF | RFLAGS_RF);
     DEFINE(EFER_LMA_BYTE1, EFER_LMA >> 8);
     DEFINE(ATTR_L_BYTE1, VMCB_ATTR_L >> 8);
     DEFINE(CR4_LA57_BYTE1, CR4_LA57 >> 8);

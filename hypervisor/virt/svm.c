@@ -272,8 +272,10 @@ static int svm_vcpu_put(struct vcpu *v) {
 
 static bool svm_can_interrupt(struct vcpu *v) {
     const struct vmcb *b = svm_vmcb(v);
-    bool shadow = (b->interrupt_shadow & INTERRUPT_SHADOW) && v->rip == b->rip;
-    return (b->rflags & RFLAGS_IF) && !shadow && !(b->eventinj & EVENTINJ_V);
+    bool skipped = v->rip != b->rip;
+    bool shadow = (b->interrupt_shadow & INTERRUPT_SHADOW) && !skipped;
+    bool step_due = (b->rflags & RFLAGS_TF) && skipped; // goes first
+    return (b->rflags & RFLAGS_IF) && !shadow && !step_due && !(b->eventinj & EVENTINJ_V);
 }
 
 static void svm_inject(struct vcpu *v, uint32_t event, uint32_t error) {
@@ -284,7 +286,8 @@ static void svm_inject(struct vcpu *v, uint32_t event, uint32_t error) {
     if (type == EVENT_NMI) {
         // There is no virtual NMI mask everywhere: the IRET intercept tells when
         // the guest's handler is done (15.21.7).
-        if (c->nmi_masked || (b->eventinj & EVENTINJ_V)) {
+        bool step_due = (b->rflags & RFLAGS_TF) && v->rip != b->rip; // goes first
+        if (c->nmi_masked || step_due || (b->eventinj & EVENTINJ_V)) {
             c->attention |= SVM_ATTENTION_NMI;
             return;
         }

@@ -209,12 +209,15 @@ void svm_fill(struct vcpu *v, struct exit_record *e) {
 
 static void finish_instruction(struct vcpu *v, struct vmcb *b) {
     // VMCB.RIP still is where the guest left off. When RIP has moved, an instruction
-    // was completed for the guest: the shadow it ran in is over, and a single step
-    // that the guest asked for is due (13.1.4).
+    // was completed for the guest: the shadow it ran in is over, RF is done, and a single
+    // step that the guest asked for is due (13.1.4).
     if (v->rip == b->rip) {
         return;
     }
     b->interrupt_shadow = 0;
+    if (!(b->eventinj & EVENTINJ_V)) {
+        b->rflags &= ~RFLAGS_RF;
+    }
     if ((b->rflags & RFLAGS_TF) && !(b->eventinj & EVENTINJ_V)) {
         b->dr6 |= DR6_BS;
         b->eventinj = EVENTINJ_V | EVENT_EXCEPTION << EVENTINJ_TYPE_SHIFT | EXC_DB;

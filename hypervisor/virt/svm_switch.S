@@ -117,7 +117,7 @@ svm_run:
     movq VCPU_CONTROL(%rdi), %rax
     cmpl $0, SVM_ATTENTION(%rax)
     jne .Lattention
-    testb $RFLAGS_TF_BYTE1, VMCB_RFLAGS + 1(%rax)
+    testl $RFLAGS_TF_RF, VMCB_RFLAGS(%rax)
     jne .Lattention
     WORLD_SWITCH .Lrequest
 

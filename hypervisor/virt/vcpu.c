@@ -22,7 +22,7 @@ int vcpu_reset(struct vcpu *v) {
     v->gpr[GPR_RDX] = cpuid(1, 0).eax; // family, model, stepping (SDM 3A 9.1.1)
     v->rip = 0xFFF0;
     v->event = v->event_error = 0;
-    v->skipped = v->window_open_wanted = false;
+    v->skipped = v->skipped_late = v->window_open_wanted = false;
     v->xcr0 = XCR0_X87;
     memset(v->dr, 0, sizeof(v->dr));
     v->tsc_aux = 0;

@@ -102,6 +102,7 @@ struct vcpu {
     volatile uint8_t sipi_vector;
     volatile bool deaf; // halted with interrupts off: only an NMI or INIT wakes it
     bool skipped; // RIP was moved past an instruction: entry ends the shadow
+    bool skipped_late; // vmx: outside the run loop, which has not seen it yet
     bool launched; // vmx: VMRESUME next
     bool window_open_wanted;
     volatile uint32_t parked; // acknowledges REQ_PARK
@@ -289,7 +290,7 @@ void vcpu_inject_exception(struct vcpu *v, uint8_t vector, bool has_error, uint3
 // The dispatcher alone moves RIP.
 static inline void vcpu_skip(struct vcpu *v, uint32_t length) {
     v->rip += length;
-    v->skipped = true;
+    v->skipped = v->skipped_late = true;
     if (__builtin_expect((uint32_t)v->rip < length, 0)) {
         vcpu_wrap_rip(v);
     }

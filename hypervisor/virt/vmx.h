@@ -30,7 +30,6 @@ struct vmx_vcpu {
     uint32_t failure; // enum vmx_failure, of the last entry
     uint32_t failure_code; // VM-instruction error, or exit reason
     uint64_t failure_qualification;
-    uint32_t stepping; // entries left that look for a single step (RFLAGS.TF)
     bool nmi_waiting; // to be injected when the NMI window opens
 };
 
@@ -94,15 +93,6 @@ static inline void vmx_postpone(struct vcpu *v, uint32_t work) {
     v->nested_seen = VMX_NOT_SEEN;
 }
 
-// A guest that single-steps itself is due a #DB after an instruction that was skipped:
-// the next entries look for it. RFLAGS is read at exits that are long anyway; a VMREAD at
-// every exit would cost all guests for the sake of a debugger's first step.
-enum { VMX_STEPPING_ENTRIES = 1000 };
-static inline void vmx_step(struct vcpu *v) {
-    vmx_of(v)->stepping = VMX_STEPPING_ENTRIES;
-    v->nested_seen = VMX_NOT_SEEN;
-}
-
 // vmx_switch.S
 void vmx_run(struct vcpu *v, struct exit_record *e,
     bool (*step)(struct vcpu *, struct exit_record *, struct fetch_state));
@@ -115,6 +105,7 @@ extern vmx_fill_fn *const vmx_fill[REASON_COUNT];
 vmx_fill_fn vmx_fill_other;
 vmx_fill_fn vmx_fill_failed; // "reason" is 1 when there is a VM-instruction error
 void vmx_before_entry(struct vcpu *v);
+void vmx_skipped(struct vcpu *v); // past an instruction, with TF or RF set perhaps
 
 // vmx_capability.c
 bool vmx_present(void);
@@ -137,7 +128,7 @@ void vmx_inject(struct vcpu *v, uint32_t event, uint32_t error);
 uint32_t vmx_vectoring(struct vcpu *v, uint32_t *error);
 void vmx_window(struct vcpu *v, bool on);
 void vmx_nmi_window_opened(struct vcpu *v);
-void vmx_reflect(struct vcpu *v, uint32_t info);
+void vmx_reflect(uint32_t info);
 
 // vmx_explain.c
 void vmx_explain(struct vcpu *v, char *buffer, size_t size);

@@ -370,7 +370,6 @@ enum vmx_msr {
 #define CR4_MCE (UINT64_C(1) << 6)
 #define CR4_VMXE (UINT64_C(1) << 13)
 #define CR4_PCIDE (UINT64_C(1) << 17)
-#define RFLAGS_RF (UINT64_C(1) << 16)
 #define RFLAGS_VM (UINT64_C(1) << 17)
 #define RFLAGS_RESERVED UINT64_C(0xFFFFFFFFFFC08028) // must be 0
 #define DR7_GD (UINT64_C(1) << 13)

@@ -20,8 +20,14 @@ static uint32_t interruptibility(struct vcpu *v) {
     return v->skipped ? state & ~SHADOW : state;
 }
 
+// An event that is injected would take the place of a single step that is due (SDM 26.6.3).
+static bool step_due(struct vcpu *v, uint64_t rflags) {
+    return v->skipped && (rflags & RFLAGS_TF) != 0;
+}
+
 bool vmx_can_interrupt(struct vcpu *v) {
-    return (vmx_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) != 0 && (interruptibility(v) & SHADOW) == 0 &&
+    uint64_t rflags = vmx_read(VMCS_GUEST_RFLAGS);
+    return (rflags & RFLAGS_IF) != 0 && !step_due(v, rflags) && (interruptibility(v) & SHADOW) == 0 &&
         (vmx_read32(VMCS_ENTRY_INTERRUPTION_INFO) & INTERRUPTION_VALID) == 0;
 }
 
@@ -54,8 +60,9 @@ static void set_interruptibility(uint32_t state) {
 
 // An NMI waits while one is being handled, unless it is that one, whose delivery the last
 // exit interrupted.
-static bool nmi_must_wait(uint32_t *state) {
-    if (vmx_read32(VMCS_ENTRY_INTERRUPTION_INFO) & INTERRUPTION_VALID) {
+static bool nmi_must_wait(struct vcpu *v, uint32_t *state) {
+    if ((vmx_read32(VMCS_ENTRY_INTERRUPTION_INFO) & INTERRUPTION_VALID) ||
+        step_due(v, vmx_read(VMCS_GUEST_RFLAGS))) {
         return true; // another event goes first
     }
     if (*state & BLOCKING_BY_NMI) {
@@ -75,7 +82,7 @@ void vmx_inject(struct vcpu *v, uint32_t event, uint32_t error) {
     uint32_t state = interruptibility(v);
     uint32_t info = INTERRUPTION_VALID | vector;
 
-    if (type == EVENT_NMI && nmi_must_wait(&state)) {
+    if (type == EVENT_NMI && nmi_must_wait(v, &state)) {
         vmx_of(v)->nmi_waiting = true;
         primary_control(CPU_NMI_WINDOW, true);
         return;
@@ -105,6 +112,7 @@ void vmx_inject(struct vcpu *v, uint32_t event, uint32_t error) {
             }
             break;
     }
+    state &= ~SHADOW; // delivery ends it, and with it and TF entry wants a pending step (SDM 26.3.1.5)
     if (state != old_state) {
         set_interruptibility(state);
     }
@@ -176,18 +184,19 @@ static void resume_past_breakpoint(uint64_t causes, uint64_t dr7) {
 }
 
 // Gives the guest the exception that this exit took from it.
-void vmx_reflect(struct vcpu *v, uint32_t info) {
+void vmx_reflect(uint32_t info) {
     uint32_t vector = info & INTERRUPTION_VECTOR;
     if (vector == EXC_DB) {
         // The exit left DR6 and DR7 as they were (SDM 27.1): do what delivery does.
         uint64_t causes = vmx_read(VMCS_EXIT_QUALIFICATION) & QUAL_DEBUG_DR6;
+        if (interruption_type(info) == INTERRUPTION_PRIVILEGED_EXCEPTION) {
+            causes &= ~DR6_BS; // INT1 is not a step, whatever Bochs says of it
+        }
         write_dr6((read_dr6() & ~QUAL_DEBUG_DR6) | causes);
         uint64_t dr7 = vmx_read(VMCS_GUEST_DR7);
         vmx_write(VMCS_GUEST_DR7, dr7 & ~DR7_GD);
         resume_past_breakpoint(causes, dr7);
-        if (causes & DR6_BS) {
-            vmx_step(v);
-        }
+        set_interruptibility(vmx_read32(VMCS_GUEST_INTERRUPTIBILITY_STATE) & ~SHADOW); // as in vmx_inject
     }
     vmx_write(VMCS_ENTRY_INSTRUCTION_LENGTH, vmx_read(VMCS_EXIT_INSTRUCTION_LENGTH)); // INT1's
     if (info & INTERRUPTION_HAS_ERROR) {

@@ -80,6 +80,7 @@ static bool was_vectoring(void) {
 }
 
 static void fill_exception(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    (void)v;
     uint32_t info = vmx_read32(VMCS_EXIT_INTERRUPTION_INFO);
     uint32_t vector = info & INTERRUPTION_VECTOR;
 
@@ -94,7 +95,7 @@ static void fill_exception(struct exit_record *e, uint64_t reason, struct vcpu *
     // Intercepted only because their delivery can loop in the CPU without end; the guest
     // gets them as it would have.
     if (vector == EXC_DB || vector == EXC_AC) {
-        vmx_reflect(v, info);
+        vmx_reflect(info);
         fill_plain(e, EXIT_NONE, reason);
         return;
     }
@@ -113,6 +114,20 @@ static void fill_task_switch(struct exit_record *e, uint64_t reason, struct vcpu
     e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
 }
 
+// The low bits of the qualification of a port access (SDM table 27-5) as io.size, in, string
+// and rep of the record: its size is one less, and then come three flags.
+#define IO_FORM(i) (((i) & QUAL_IO_SIZE) + 1) | ((i) >> 3 & 1) << 8 | ((i) >> 4 & 1) << 16 | ((i) >> 5 & 1) << 24
+#define IO_FORMS_4(i) IO_FORM(i), IO_FORM((i) + 1), IO_FORM((i) + 2), IO_FORM((i) + 3)
+#define IO_FORMS_16(i) IO_FORMS_4(i), IO_FORMS_4((i) + 4), IO_FORMS_4((i) + 8), IO_FORMS_4((i) + 12)
+#define IO_FORM_COUNT 64
+static const uint32_t io_forms[IO_FORM_COUNT] = {
+    IO_FORMS_16(0u), IO_FORMS_16(16u), IO_FORMS_16(32u), IO_FORMS_16(48u),
+};
+_Static_assert(QUAL_IO_IN == 1 << 3 && QUAL_IO_STRING == 1 << 4 && QUAL_IO_REP == 1 << 5, "as in io_forms");
+_Static_assert(offsetof(struct exit_record, io.in) == offsetof(struct exit_record, io.size) + 1 &&
+    offsetof(struct exit_record, io.string) == offsetof(struct exit_record, io.size) + 2 &&
+    offsetof(struct exit_record, io.rep) == offsetof(struct exit_record, io.size) + 3, "as in io_forms");
+
 static void fill_io(struct exit_record *e, uint64_t reason, struct vcpu *v) {
     (void)v;
     uint64_t q = vmx_read(VMCS_EXIT_QUALIFICATION);
@@ -121,10 +136,7 @@ static void fill_io(struct exit_record *e, uint64_t reason, struct vcpu *v) {
     e->raw = reason;
     e->qualification = q;
     e->io.port = (uint16_t)(q >> QUAL_IO_PORT_SHIFT);
-    e->io.size = (uint8_t)((q & QUAL_IO_SIZE) + 1);
-    e->io.in = (q & QUAL_IO_IN) != 0;
-    e->io.string = (q & QUAL_IO_STRING) != 0;
-    e->io.rep = (q & QUAL_IO_REP) != 0;
+    __builtin_memcpy(&e->io.size, &io_forms[q % IO_FORM_COUNT], sizeof(io_forms[0]));
 }
 
 static void fill_cr(struct exit_record *e, uint64_t reason, struct vcpu *v) {
@@ -152,6 +164,7 @@ static void fill_dr(struct exit_record *e, uint64_t reason, struct vcpu *v) {
 }
 
 static void fill_ept_violation(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    (void)v;
     uint64_t q = vmx_read(VMCS_EXIT_QUALIFICATION);
     uint64_t gpa = vmx_read(VMCS_GUEST_PHYSICAL_ADDRESS);
     e->kind = EXIT_NESTED_FAULT;
@@ -169,9 +182,6 @@ static void fill_ept_violation(struct exit_record *e, uint64_t reason, struct vc
     e->nested.access = (uint8_t)access;
     if (__builtin_expect((q & QUAL_EPT_NMI_UNBLOCKING) != 0, 0) && !was_vectoring()) {
         block_nmi();
-    }
-    if (__builtin_expect((vmx_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0, 0)) {
-        vmx_step(v);
     }
 }
 
@@ -335,16 +345,21 @@ void vmx_before_entry(struct vcpu *v) {
     }
     x->pending = 0;
     v->nested_seen = generation;
+}
 
-    // A guest that single-steps itself is due a #DB after an instruction that was skipped.
-    // RFLAGS is looked at only for a while after a step was seen: it costs every exit.
-    if (x->stepping != 0) {
-        x->stepping--;
-        v->nested_seen = VMX_NOT_SEEN;
-        if (v->skipped && (vmx_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)) {
-            vmx_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, vmx_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) &
-                ~(uint64_t)(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
-            vmx_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, DR6_BS);
-        }
+// What completing an instruction does that the CPU left to whoever skipped it: RF goes, the
+// shadow ends, and a guest that single-steps itself is due its #DB (SDM 3B 17.3.1.4), unless
+// the instruction's own work injects something.
+void vmx_skipped(struct vcpu *v) {
+    uint64_t rflags = vmx_read(VMCS_GUEST_RFLAGS);
+    v->skipped_late = false;
+    if (rflags & RFLAGS_RF) {
+        vmx_write(VMCS_GUEST_RFLAGS, rflags & ~RFLAGS_RF);
+    }
+    if (rflags & RFLAGS_TF) {
+        vmx_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, vmx_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) &
+            ~(uint64_t)(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
+        vmx_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
+            vmx_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) | DR6_BS);
     }
 }

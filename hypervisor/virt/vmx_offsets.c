@@ -5,6 +5,7 @@
 #include "virt/guest.h"
 #include "virt/vcpu.h"
 #include "virt/vmx.h"
+#include "virt/x86.h"
 
 // One test of 64 bits sees requests and state, with the mask sign-extended over both.
 _Static_assert(offsetof(struct vcpu, state) == offsetof(struct vcpu, requests) + 4, "adjacent");
@@ -38,6 +39,7 @@ void vmx_offsets(void) {
     DEFINE(VCPU_REQUESTS, offsetof(struct vcpu, requests));
     DEFINE(VCPU_REQUESTS_TO_LEAVE, (int)~REQ_WINDOW);
     DEFINE(VCPU_SKIPPED, offsetof(struct vcpu, skipped));
+    DEFINE(VCPU_SKIPPED_LATE, offsetof(struct vcpu, skipped_late));
     DEFINE(VCPU_LAUNCHED, offsetof(struct vcpu, launched));
     DEFINE(VCPU_NESTED_SEEN, offsetof(struct vcpu, nested_seen));
     DEFINE(VCPU_GUEST, offsetof(struct vcpu, guest));
@@ -49,6 +51,8 @@ void vmx_offsets(void) {
 
     DEFINE(FIELD_GUEST_RIP, VMCS_GUEST_RIP);
     DEFINE(FIELD_GUEST_RSP, VMCS_GUEST_RSP);
+    DEFINE(FIELD_GUEST_RFLAGS, VMCS_GUEST_RFLAGS);
+    DEFINE(RFLAGS_TF_RF, RFLAGS_TF | RFLAGS_RF);
     DEFINE(FIELD_HOST_RSP, VMCS_HOST_RSP);
     DEFINE(FIELD_EXIT_REASON, VMCS_EXIT_REASON);
 }

@@ -175,12 +175,7 @@ static bool pat_valid(uint64_t value) {
 
 int vmx_reg_set(struct vcpu *v, enum vreg reg, uint64_t value) {
     switch (reg) {
-        case REG_RFLAGS:
-            set_rflags(value);
-            if (value & RFLAGS_TF) {
-                vmx_step(v);
-            }
-            return 0;
+        case REG_RFLAGS: set_rflags(value); return 0;
         case REG_CR0: return set_cr0(v, value);
         case REG_CR2: write_cr2(value); return 0;
         case REG_CR3: return set_cr3(v, value);
@@ -318,7 +313,7 @@ void vmx_reset_state(struct vcpu *v) {
     }
     v->gpr[GPR_RDX] = cpuid(1, 0).eax;
     v->rip = RESET_RIP;
-    v->skipped = false;
+    v->skipped = v->skipped_late = false;
     v->window_open_wanted = false;
     vmx_write(VMCS_GUEST_IA32_EFER, 0);
     vmx_write(VMCS_GUEST_CR3, 0);
@@ -364,7 +359,6 @@ void vmx_reset_state(struct vcpu *v) {
     struct vmx_vcpu *x = vmx_of(v);
     x->cr2 = 0;
     x->dr6 = DR6_FIXED;
-    x->stepping = 0;
     x->nmi_waiting = false;
     x->failure = VMX_FAILURE_NONE;
 }

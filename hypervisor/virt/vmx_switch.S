@@ -36,6 +36,8 @@ vmx_run:
     movl $FIELD_HOST_RSP, %eax // the depth of the stack stays as it is here
     vmwrite %rsp, %rax
     jbe .Laccess_failed
+    cmpb $0, VCPU_SKIPPED_LATE(%rbx)
+    jne .Lskipped_late
 
 .Lagain:
     // 1. Rare work, nested tables that changed among it, comes with a stale generation.
@@ -146,14 +148,20 @@ vmx_host_entry:
 
     // 8. Past the instruction; outside 64-bit code RIP wraps at 4 GiB.
     movq SLOT_RECORD(%rsp), %rsi
-    movl EXIT_RECORD_LENGTH(%rsi), %eax
-    testl %eax, %eax
+    movl EXIT_RECORD_LENGTH(%rsi), %edx
+    testl %edx, %edx
     je .Lagain
+    movl $FIELD_GUEST_RFLAGS, %eax
+    vmread %rax, %rcx
+    jbe .Laccess_failed
     movb $1, VCPU_SKIPPED(%rbx)
+    testl $RFLAGS_TF_RF, %ecx
+    jne .Lwatched
+.Lskip:
     movq VCPU_RIP(%rbx), %rcx
-    addq %rax, %rcx
+    addq %rdx, %rcx
     movq %rcx, VCPU_RIP(%rbx)
-    cmpl %eax, %ecx
+    cmpl %edx, %ecx
     jae .Lagain
     movq %rbx, %rdi
     call vcpu_wrap_rip
@@ -178,6 +186,19 @@ vmx_host_entry:
     movq SLOT_RECORD(%rsp), %rax
     movq $EXIT_KIND_NONE, EXIT_RECORD_KIND(%rax) // and a length of 0
     jmp .Lreturn
+
+    // The guest steps itself, or is behind a breakpoint of its own.
+.Lwatched:
+    movq %rbx, %rdi
+    call vmx_skipped
+    movq SLOT_RECORD(%rsp), %rsi
+    movl EXIT_RECORD_LENGTH(%rsi), %edx
+    jmp .Lskip
+
+.Lskipped_late:
+    movq %rbx, %rdi
+    call vmx_skipped
+    jmp .Lagain
 
 .Lbefore_entry:
     movq %rbx, %rdi

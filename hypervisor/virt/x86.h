@@ -25,6 +25,7 @@
 #define RFLAGS_FIXED (UINT64_C(1) << 1)
 #define RFLAGS_TF (UINT64_C(1) << 8)
 #define RFLAGS_IF (UINT64_C(1) << 9)
+#define RFLAGS_RF (UINT64_C(1) << 16)
 
 #define DR6_FIXED UINT64_C(0xFFFF0FF0)
 #define DR6_BS (UINT64_C(1) << 14)

@@ -53,6 +53,13 @@ def test_string_io(run_guest: Run) -> None:
     check(run_guest("string-io", devices=["testdev"]))
 
 
+def test_single_steps_over_all_that_leaves_the_guest(run_guest: Run, backend: str) -> None:
+    run = run_guest("steps", devices=["testdev"])
+    check(run)
+    if backend == "vmx":  # TCG does not step in shadows, and has no INT1
+        assert "SKIP" not in run.output
+
+
 @pytest.mark.parametrize("guest", ["hello", "hello32"])
 def test_hello_returns_the_status_it_was_given(run_guest: Run, guest: str) -> None:
     run = run_guest(guest, cmdline="status=42")

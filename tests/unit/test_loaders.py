@@ -163,6 +163,21 @@ def test_multiboot1(boot):
     assert (20, MIB, 63 * MIB, 1) in rows
 
 
+def test_an_image_in_the_loaders_place_moves_its_tables(boot):
+    head = images.multiboot1(0)
+    image = images.elf32(entry=0x800C, paddr=0x8000, body=b"L" * 5000, memsz=6000, head=head)
+    g = boot(image, cmdline="x y", modules=["m1"], files={"m1": b"1" * 10})
+    v = g.vcpus[0]
+    assert (v.rip, v.rax) == (0x800C, 0x2BADB002)
+    assert g.memory[0x8000 : 0x8000 + 12 + 5000] == head + b"L" * 5000
+    assert 0x90000 <= v.rbx < v.rsp <= 0x9F000 and 0x90000 <= v.gdt_base < 0x9F000
+    assert g.memory.u64[v.gdt_base + 0x10] == 0x00CF9B000000FFFF
+    assert 0x90000 <= u32(g, v.rbx + 48) < 0x9F000
+    assert cstring(g, u32(g, v.rbx + 16)) == "x y"
+    start = u32(g, u32(g, v.rbx + 24))
+    assert start >= MIB and g.memory[start : start + 10] == b"1" * 10
+
+
 def test_multiboot1_with_address_fields(boot):
     # header, load, load end, bss end, entry; the header is 16 bytes into the file.
     fields = struct.pack("<5I", 0x200010, 0x200000, 0x200000 + 100, 0x200000 + 9000, 0x200040)
@@ -289,7 +304,7 @@ def test_flat(boot, kind, at, mode):
     (images.elf64(), {"kind": "elf32"}, "it is 64-bit"),
     (images.elf64(memsz=64 * MIB), {}, 'memory = "66M"'),
     (images.elf64(paddr=0x90000, vaddr=0x90000, entry=0x90000, memsz=0x20000), {}, "screen"),
-    (images.elf64(paddr=0x2000, vaddr=0x2000, entry=0x2000), {}, "keeps its tables"),
+    (images.elf64(paddr=0x2000, vaddr=0x2000, entry=0x2000, memsz=0x90000), {}, "keeps its tables"),
     (images.bzimage(cmdline_max=10), {"cmdline": "x" * 11}, "takes 10"),
     (images.bzimage(), {"initrd": "nope"}, "no boot module 'nope'"),
     (images.bzimage(initrd_max=17 * MIB), {"initrd": "image"}, "does not fit between"),

@@ -3,7 +3,8 @@
 `load(target, ...)` streams from boot modules in the core; no image ever lies in
 the Python heap. A target has `memory` (bytes of RAM), `write(gpa, data)`,
 `module(name)`, `load(gpa, name, offset, size)` and `fresh` (RAM is still zero);
-`load` sets its `data`, the image's bytes unpacked.
+`load` sets its `data`, the image's bytes unpacked, and its `shift`, how far from their
+places in layout.py the loader's tables lie.
 """
 
 from hv.loaders import entry, layout, linux, multiboot, pvh
@@ -29,6 +30,7 @@ def load(target, name, initrd=(), cmdline="", kind=None, modules=(), tsc_khz=0):
             "leave them out")
     sizes = [len(target.module(f)) for f in files]
     images.fit(info, target.memory, sum([layout.align(s) for s in sizes]))
+    target.shift = images.loader_shift(info) or 0
     layout.bios_data(target)
     _segments(target, name, info)
     return info, _enter(target, info, files, sizes, cmdline, tsc_khz)
@@ -76,7 +78,7 @@ def _enter(target, info, files, sizes, cmdline, tsc_khz):
     if info.kind == "elf64":
         # A vmlinux without a PVH note expects its boot parameters in RSI.
         linux.zero_page(target, None, files, sizes, cmdline, info.high, 0)
-        return entry.long(target, info.entry, rsi=layout.ZERO_PAGE)
+        return entry.long(target, info.entry, rsi=target.shift + layout.ZERO_PAGE)
     if info.kind == "flat64":
         return entry.long(target, info.entry)
     if info.mode == "real":

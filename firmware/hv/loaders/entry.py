@@ -47,9 +47,9 @@ def _flat(entry, code):
 
 def protected(g, rip, **registers):
     """32-bit protected mode, flat, paging off, interrupts off (Multiboot 3.2)."""
-    registers.setdefault("rsp", layout.STACK_TOP)
+    registers.setdefault("rsp", g.shift + layout.STACK_TOP)
     entry = Entry(rip, cr0=CR0_PE | CR0_ET, **registers)
-    entry.registers["gdt_base"] = layout.GDT
+    entry.registers["gdt_base"] = g.shift + layout.GDT
     entry.registers["gdt_limit"] = layout.descriptors(g, False)
     _flat(entry, CODE32)
     return entry
@@ -57,7 +57,7 @@ def protected(g, rip, **registers):
 
 def long(g, rip, **registers):
     """64-bit mode, flat, the first 4 GiB mapped onto themselves, interrupts off."""
-    registers.setdefault("rsp", layout.STACK_TOP)
+    registers.setdefault("rsp", g.shift + layout.STACK_TOP)
     entry = Entry(
         rip,
         cr0=CR0_PE | CR0_ET | CR0_NE | CR0_PG,
@@ -66,7 +66,7 @@ def long(g, rip, **registers):
         efer=EFER_LME | EFER_LMA,
         **registers
     )
-    entry.registers["gdt_base"] = layout.GDT
+    entry.registers["gdt_base"] = g.shift + layout.GDT
     entry.registers["gdt_limit"] = layout.descriptors(g, True)
     _flat(entry, CODE64)
     return entry

@@ -1,8 +1,9 @@
 """Where things lie in a guest's memory, and the map it is told about.
 
 RAM from 0, with a hole from 3 GiB to 4 GiB; what does not fit below the hole goes
-on at 4 GiB. The loaders keep their tables from LOADER_LOW to LOADER_TOP; a kernel
-has copied them before it uses that memory for anything else.
+on at 4 GiB. The loaders keep their tables from LOADER_LOW to LOADER_TOP, or LOADER_SHIFT
+higher where the image itself lies there; a kernel has copied them before it uses that
+memory for anything else.
 """
 
 import struct
@@ -70,33 +71,34 @@ def descriptors(g, wide):
     """A flat GDT at GDT; the size of its limit is returned."""
     code = DESCRIPTOR_CODE64 if wide else DESCRIPTOR_CODE32
     table = struct.pack("<QQQQ", 0, 0, code, DESCRIPTOR_DATA)
-    g.write(GDT, table)
+    g.write(g.shift + GDT, table)
     return len(table) - 1
 
 
 def identity_tables(g):
     """Page tables that map the first 4 GiB onto themselves in 2 MiB pages."""
     link = PTE_PRESENT | PTE_WRITE
+    tables = g.shift + PAGE_TABLES
     table = bytearray(PAGE)
-    struct.pack_into("<Q", table, 0, (PAGE_TABLES + PAGE) | link)
-    g.write(PAGE_TABLES, table)
+    struct.pack_into("<Q", table, 0, (tables + PAGE) | link)
+    g.write(tables, table)
     for i in range(4):
-        struct.pack_into("<Q", table, 8 * i, (PAGE_TABLES + (2 + i) * PAGE) | link)
-    g.write(PAGE_TABLES + PAGE, table)
+        struct.pack_into("<Q", table, 8 * i, (tables + (2 + i) * PAGE) | link)
+    g.write(tables + PAGE, table)
     for directory in range(4):
         for i in range(512):
             page = (directory << 30) + (i << 21)
             struct.pack_into("<Q", table, 8 * i, page | link | PTE_LARGE)
-        g.write(PAGE_TABLES + (2 + directory) * PAGE, table)
-    return PAGE_TABLES
+        g.write(tables + (2 + directory) * PAGE, table)
+    return tables
 
 
 def strings(g, texts):
     """Writes NUL-ended strings into the string area; their addresses."""
-    at, out = STRINGS, []
+    at, out = g.shift + STRINGS, []
     for text in texts:
         data = text.encode() + b"\0"
-        if at + len(data) > STRINGS_END:
+        if at + len(data) > g.shift + STRINGS_END:
             raise ValueError(
                 "command lines are too long together: %d bytes, %d fit"
                 % (sum([len(t) + 1 for t in texts]), STRINGS_END - STRINGS))

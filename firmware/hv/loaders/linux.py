@@ -28,8 +28,8 @@ def enter(target, info, files, sizes, cmdline, tsc_khz):
             % (len(cmdline), limit), "shorten it")
     zero_page(target, info, files, sizes, cmdline, info.high, tsc_khz)
     if info.mode == "long":
-        return entry.long(target, info.entry, rsi=layout.ZERO_PAGE)
-    return entry.protected(target, info.entry, rsi=layout.ZERO_PAGE)
+        return entry.long(target, info.entry, rsi=target.shift + layout.ZERO_PAGE)
+    return entry.protected(target, info.entry, rsi=target.shift + layout.ZERO_PAGE)
 
 
 def zero_page(target, info, files, sizes, cmdline, above, tsc_khz):
@@ -56,8 +56,8 @@ def zero_page(target, info, files, sizes, cmdline, above, tsc_khz):
     if len(text) > CMDLINE_ROOM:
         raise ImageError("cmdline-long", "the command line has %d bytes and %d fit"
                          % (len(text) - 1, CMDLINE_ROOM - 1), "shorten it")
-    target.write(layout.CMDLINE, text)
-    struct.pack_into("<I", page, CMD_LINE_PTR, layout.CMDLINE)
+    target.write(target.shift + layout.CMDLINE, text)
+    struct.pack_into("<I", page, CMD_LINE_PTR, target.shift + layout.CMDLINE)
     if files:
         at, size = place_initrd(target, files, sizes, above, initrd_max)
         struct.pack_into("<II", page, RAMDISK_IMAGE, at, size)
@@ -66,7 +66,7 @@ def zero_page(target, info, files, sizes, cmdline, above, tsc_khz):
     page[E820_COUNT] = len(table)
     for i, row in enumerate(table):
         struct.pack_into("<QQI", page, E820_TABLE + 20 * i, *row)
-    target.write(layout.ZERO_PAGE, page)
+    target.write(target.shift + layout.ZERO_PAGE, page)
 
 
 def with_frequency(cmdline, tsc_khz):

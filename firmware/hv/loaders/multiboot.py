@@ -18,8 +18,8 @@ MAP_ENTRY = 24
 
 
 def place_modules(target, files, sizes, above):
-    """Loads modules page-aligned above the image; (start, end) of each."""
-    at, out = layout.align(above), []
+    """Loads modules page-aligned above the image and 1 MiB; (start, end) of each."""
+    at, out = layout.align(max(above, MIB)), []
     for name, size in zip(files, sizes):
         if size:
             target.load(at, name, 0, size)
@@ -40,19 +40,19 @@ def enter1(target, info, files, sizes, cmdline):
     table = bytearray()
     for base, size, kind in layout.e820(target.memory):
         table += struct.pack("<IQQI", 20, base, size, kind)
-    modules = layout.TABLES + layout.align(len(table), 16)
-    target.write(layout.TABLES, table)
+    modules = target.shift + layout.TABLES + layout.align(len(table), 16)
+    target.write(target.shift + layout.TABLES, table)
     for i, (start, end) in enumerate(places):
         target.write(modules + i * MODULE_ENTRY, struct.pack("<4I", start, end, texts[2 + i], 0))
     flags = HAS_MEMORY | HAS_CMDLINE | HAS_MODULES | HAS_MAP | HAS_NAME
     lower, upper = _sizes(target.memory)
     information = struct.pack("<7I", flags, lower, upper, 0, texts[0], len(places), modules)
     information += bytes(16)  # symbols
-    information += struct.pack("<2I", len(table), layout.TABLES)
+    information += struct.pack("<2I", len(table), target.shift + layout.TABLES)
     information += bytes(12)  # drives, configuration table
     information += struct.pack("<I", texts[1]) + bytes(20)
-    target.write(layout.INFO, information)
-    return entry.protected(target, info.entry, rax=MAGIC1, rbx=layout.INFO)
+    target.write(target.shift + layout.INFO, information)
+    return entry.protected(target, info.entry, rax=MAGIC1, rbx=target.shift + layout.INFO)
 
 
 def _tag(kind, payload):
@@ -78,5 +78,5 @@ def enter2(target, info, files, sizes, cmdline):
     if layout.INFO + 8 + len(tags) > layout.STRINGS_END:
         raise ValueError("command line and module names are too long together: %d bytes"
                          % len(tags))
-    target.write(layout.INFO, struct.pack("<2I", 8 + len(tags), 0) + tags)
-    return entry.protected(target, info.entry, rax=MAGIC2, rbx=layout.INFO)
+    target.write(target.shift + layout.INFO, struct.pack("<2I", 8 + len(tags), 0) + tags)
+    return entry.protected(target, info.entry, rax=MAGIC2, rbx=target.shift + layout.INFO)

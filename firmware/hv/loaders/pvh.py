@@ -15,7 +15,7 @@ def enter(target, info, files, sizes, cmdline, tsc_khz):
     """32-bit protected mode with EBX at struct hvm_start_info."""
     text = layout.strings(target, [linux.with_frequency(cmdline, tsc_khz)])[0]
     rows = layout.e820(target.memory)
-    at = layout.TABLES
+    at = target.shift + layout.TABLES
     for base, size, kind in rows:
         target.write(at, struct.pack("<QQII", base, size, kind, 0))
         at += MAP_ENTRY
@@ -26,10 +26,10 @@ def enter(target, info, files, sizes, cmdline, tsc_khz):
         target.write(at, struct.pack("<4Q", start, size, 0, 0))
         count = 1
     target.write(
-        layout.INFO,
+        target.shift + layout.INFO,
         struct.pack(
             "<4I4Q2I", START_MAGIC, VERSION, 0, count, at if count else 0, text, acpi.RSDP,
-            layout.TABLES,
+            target.shift + layout.TABLES,
             len(rows), 0),
     )
-    return entry.protected(target, info.entry, rbx=layout.INFO)
+    return entry.protected(target, info.entry, rbx=target.shift + layout.INFO)

@@ -14,7 +14,8 @@ KINDS = ("linux", "multiboot2", "multiboot1", "pvh", "elf64", "elf32", "flat", "
 
 MIB = 1 << 20
 # Guest memory that the loaders keep for tables, below the first image byte.
-LOADER_LOW, LOADER_TOP = 0x1000, 0x10000
+LOADER_LOW, LOADER_TOP = 0x1000, 0x10000  # the loaders' tables
+LOADER_SHIFT = 0x8F000  # where an image lies there, they begin at 0x90000
 LEGACY_HOLE, LEGACY_END = 0x9F000, 0x100000  # EBDA, text screen, firmware
 PCI_HOLE = 0xC000_0000
 
@@ -393,20 +394,30 @@ _INSPECT = {
 }
 
 
+def loader_shift(image):
+    """How far above LOADER_LOW the loader's tables begin: 0 or LOADER_SHIFT, where the
+    image leaves room for them; None: nowhere."""
+    for shift in (0, LOADER_SHIFT):
+        low, top = LOADER_LOW + shift, LOADER_TOP + shift
+        if not [1 for gpa, _, _, size in image.segments if gpa < top and gpa + size > low]:
+            return shift
+    return None
+
+
 def fit(image, memory, beside=0):
     """Raises ImageError when `image` does not fit into `memory` bytes of guest RAM.
 
     `beside` is what modules or an initrd need in the same RAM below 4 GiB.
     """
     top = min(memory, PCI_HOLE)
+    if image.mode != "real" and loader_shift(image) is None:
+        raise ImageError(
+            "image-place",
+            "it leaves no room below 640 KiB where the loader keeps its tables",
+            "leave 0x1000 to 0x10000 or 0x90000 to 0x9f000 free, 1 MiB is the usual place",
+        )
     for gpa, _, _, size in image.segments:
         end = gpa + size
-        if image.mode != "real" and gpa < LOADER_TOP and end > LOADER_LOW:
-            raise ImageError(
-                "image-place",
-                "it wants memory at %#x, where the loader keeps its tables" % gpa,
-                "link it at 0x10000 or above, 1 MiB is usual",
-            )
         if gpa < LEGACY_END and end > LEGACY_HOLE and end <= top:
             raise ImageError(
                 "image-place",
@@ -416,8 +427,9 @@ def fit(image, memory, beside=0):
             )
         if end > top:
             raise _too_big(image, end, top, beside)
-    if beside and image.high + beside > top:
-        raise _too_big(image, image.high + beside, top, beside)
+    high = max(image.high, MIB)
+    if beside and high + beside > top:
+        raise _too_big(image, high + beside, top, beside)
 
 
 def _too_big(image, need, top, beside):
