@@ -7,6 +7,7 @@ the Python heap. A target has `memory` (bytes of RAM), `write(gpa, data)`,
 """
 
 from hv.loaders import entry, layout, linux, multiboot, pvh
+from hv.rules import fitting
 from hv.rules import image as images
 
 detect = images.detect
@@ -28,7 +29,7 @@ def load(target, name, initrd=(), cmdline="", kind=None, modules=(), tsc_khz=0):
             "initrd-unused", "a %s image takes no initrd and no modules" % info.kind,
             "leave them out")
     sizes = [len(target.module(f)) for f in files]
-    images.fit(info, target.memory, sum([layout.align(s) for s in sizes]))
+    fitting.fit(info, target.memory, sum([layout.align(s) for s in sizes]))
     layout.bios_data(target)
     _segments(target, name, info)
     return info, _enter(target, info, files, sizes, cmdline, tsc_khz)

@@ -4,6 +4,8 @@ from .sizes import size_text
 from .table import Finding
 
 MIB = 1 << 20
+CPUS_MAX = 16  # CPU_MAX of cpu/percpu.h
+GUESTS_MAX = 16  # GUEST_MAX of virt/guest.h
 # What the monitor, its tables and Python's heap take.
 MONITOR = 64 * MIB
 
@@ -95,10 +97,13 @@ def _cpus(out, partition, key, have, real):
                 out.append(Finding("cpu-shared", path, what))
             else:
                 owner[cpu] = _title(guest, i)
-    if len(out) > before or have is None:
-        return
     wanted = needs(partition)[0]
-    if wanted > have:
+    if len(guests) > GUESTS_MAX:
+        return  # guest-many has said it
+    if len(out) == before and wanted > CPUS_MAX and not real:
+        what = "the guests and Python need %d CPUs" % wanted
+        out.append(Finding("machine-cpus", (key,), what, "put some guests on cpus = [0]"))
+    elif len(out) == before and have is not None and wanted > have:
         what = "the guests and Python need %d CPUs and the machine has %d" % (wanted, have)
         path = ("machine", "cpus") if not real and "cpus" in partition["machine"] else (key,)
         out.append(Finding("cpu-sum", path, what))
