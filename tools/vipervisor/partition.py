@@ -13,7 +13,7 @@ import mmap
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ else:
 
 Description = dict[str, Any]
 KeyPath = tuple[str | int, ...]
+ForRules = Callable[[int], dict[str, Any]]  # what a machine has, by the images' size
 
 _HERE = Path(__file__).resolve().parent
 # In the source tree, or beside this file in an installed package.
@@ -105,8 +106,9 @@ class Loaded:
         return json.dumps(self.description, indent=1).encode() + b"\n"
 
 
-def load(path: Path | str) -> Loaded:
-    """Reads and checks a partition file, files that it names included."""
+def load(path: Path | str, machine: ForRules | None = None) -> Loaded:
+    """Reads and checks a partition file, files that it names included; against a machine
+    that there really is, when `machine` says what it has beside images of some size."""
     path = Path(path)
     shown = str(path)
     text, wrong = _text(path)
@@ -122,7 +124,7 @@ def load(path: Path | str) -> Loaded:
         line = line_of(lines, finding.path)
         return Found(shown, line, finding.rule, finding.place(), finding.text())
 
-    description, modules, findings = _compile(table, path.parent)
+    description, modules, findings = _compile(table, path.parent, machine)
     if findings:
         # In the order of the file; what concerns the whole file comes first.
         return Loaded(None, {}, sorted(map(found, findings), key=lambda f: f.line or 0))
@@ -252,7 +254,9 @@ def _syntax(shown: str, message: str, text: str) -> Found:
     return Found(shown, found.line, finding.rule, "", finding.text())
 
 
-def _compile(table: Any, folder: Path) -> tuple[Description, dict[str, Path], list[Any]]:
+def _compile(
+    table: Any, folder: Path, machine: ForRules | None = None
+) -> tuple[Description, dict[str, Path], list[Any]]:
     """Rules over the table, then over the files; modules by the names that they get."""
     draft, findings = rules.compile_(table)
     bad = {f.path for f in findings}
@@ -268,6 +272,8 @@ def _compile(table: Any, folder: Path) -> tuple[Description, dict[str, Path], li
     description, again = rules.compile_(table, total)
     known = {(f.rule, f.path) for f in findings}
     findings += [f for f in again if (f.rule, f.path) not in known]
+    if machine is not None and not findings:
+        findings += rules.judge(description, "guest", machine(total))
     description["guests"] = draft["guests"]
     description.pop("format", None)
     return description, files.modules, findings

@@ -18,8 +18,8 @@ from .table import RULES, Finding
 
 __all__ = [
     "KINDS", "MONITOR", "RULES", "Finding", "ImageError", "assign", "check", "check_compiled",
-    "check_image", "check_linux_memory", "compile_", "detect", "fit", "inspect", "mistaken",
-    "needs", "parse_size", "size_text",
+    "check_image", "check_linux_memory", "compile_", "detect", "fit", "inspect", "judge",
+    "mistaken", "needs", "parse_size", "size_text",
 ]
 
 
