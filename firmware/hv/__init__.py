@@ -19,8 +19,15 @@ handler_limit = 1000  # milliseconds that a handler may take; 0: no limit
 
 __all__ = [
     "ABI", "Device", "Guest", "TimeoutError", "cost", "explain", "guest", "guests", "machine",
-    "why",
+    "probe", "why",
 ]
+
+
+def probe():
+    """What this machine has and lacks, and for what: a table; .toml() describes the board."""
+    from hv import board
+
+    return board.Board()
 
 
 def _variables():

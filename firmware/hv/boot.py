@@ -29,6 +29,12 @@ def start():
     if description is None:
         host.banner(None)
         return
+    if (description.get("run") or {}).get("probe"):
+        from hv import board
+
+        board.report()
+        channel.booted(description.get("name", ""))
+        return
     findings = _findings(description)
     for finding in findings:
         _problem("partition: %s" % finding)

@@ -75,7 +75,8 @@ def owner_text(state, names):
 
 def for_rules():
     """What the rules compare a partition with."""
-    return {"cpus": len(_hv.cpus()), "memory": _hv.memory()["free"], "free": True}
+    return {"cpus": len(_hv.cpus()), "memory": _hv.memory()["free"], "free": True,
+            "missing": list(_hv.missing())}
 
 
 def banner(description):

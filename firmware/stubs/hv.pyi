@@ -269,10 +269,32 @@ class Machine:
     @property
     def tsc_hz(self) -> int: ...
 
+class Board:
+    """What probe() found."""
+
+    vendor: str
+    model: str
+    backend: str | None
+    emulator: str
+    hypervisor: str
+    missing: list[str]
+    cpus: int
+    failed: list[int]
+    memory: int
+    free: int
+    ranges: list[tuple[int, int, int]]
+    tsc_hz: int
+    tables: list[str]
+    serial: list[int]
+    pci: list[tuple[str, str, str]]
+    features: list[Any]
+    def toml(self) -> str: ...
+
 machine: Machine
 
 def guests() -> list[Guest]: ...
 def guest(name: str) -> Guest: ...
+def probe() -> Board: ...
 def cost(rounds: int = 1000) -> Any: ...
 def explain(what: str | Exit | None = None) -> Any: ...
 def why(guest: Guest) -> Any: ...

@@ -105,7 +105,7 @@ def test_stdin_reaches_the_console(hv: Hv) -> None:
         (["run", "x", "--backend", "arm"], "invalid choice"),
         (["run", "/no/such/file"], "cannot read the file /no/such/file: No such file"),
         (["run", "IMAGE", "--initrd", "/no/rd"], "cannot read the file /no/rd"),
-        (["run", "IMAGE"], "image-unknown"),
+        (["run", "IMAGE"], "image-text"),
         (["run", "IMAGE", "--kind", "flat32", "--memory", "much"], "memory"),
         (["run", "IMAGE", "--kind", "flat32", "--memory", "2M", "--module", "BIG"], "memory"),
         (["run", "IMAGE", "--kind", "nonsense"], "kind"),

@@ -293,13 +293,14 @@ def test_flat(boot, kind, at, mode):
 
 @pytest.mark.parametrize(("image", "options", "words"), [
     (b"", {}, "empty"),
-    (b"#!/bin/sh", {}, "starts with 23 21 2f 62"),
+    (b"\xfa\xf4\xeb\xfe", {}, "starts with fa f4 eb fe"),
+    (b"#!/bin/sh", {}, "it is text"),
     (images.elf64()[:70], {}, "inside its header"),
     (images.elf64()[:-1], {}, "its program headers need"),
     (images.bzimage()[:-100], {}, "its header says"),
     (images.bzimage(version=0x204), {}, "too old"),
     (images.multiboot1_elf(flags=0x8003), {}, "features 0x8000"),
-    (images.elf64(machine=8), {}, "not x86"),
+    (images.elf64(machine=8), {}, "for MIPS: build it for x86"),
     (images.elf64(), {"kind": "linux"}, "no linux image"),
     (images.elf64(), {"kind": "elf32"}, "it is 64-bit"),
     (images.elf64(memsz=64 * MIB), {}, 'memory = "66M"'),

@@ -16,14 +16,14 @@ def span(line: str, finding: Found) -> tuple[int, int]:
     """Where in `line` (from 0) the finding is: the value of its key, the key when the key
     itself is wrong, else the whole line."""
     whole = (len(line) - len(line.lstrip()), len(line.rstrip()))
-    if finding.rule == "toml-syntax":
+    if finding.rule.startswith("toml-"):
         return whole
     parts = [part for part in re.split(r"[.\[\]]+", finding.place) if part and not part.isdigit()]
     key = parts[-1] if parts else ""
     found = re.search(rf"""(?:^|[\s{{,.\[])(["']?{re.escape(key)}["']?)\s*[=\].]""", line)
     if not key or found is None:
         return whole
-    if finding.rule == "key-unknown":
+    if finding.rule in ("key-unknown", "key-misplaced"):
         return found.start(1), found.end(1)
     value = _VALUE.match(line, found.start(1))
     if value is None:

@@ -6,46 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import partition
+from . import partition, rule_examples
 from .explain_exits import KINDS, SVM, SVM_RANGES, VM_ERRORS, VMX, svm
 from .explain_regs import LEAVES, MSRS, msr
-
-# A line that breaks each rule, and the same line mended ("" where no line shows it).
-EXAMPLES = {
-    "toml-syntax": ('name = "one', 'name = "one"'),
-    "version-missing": ("", "version = 1"),
-    "version-unknown": ("version = 2", "version = 1"),
-    "key-unknown": ('memroy = "16M"', 'memory = "16M"'),
-    "key-missing": ("[[guest]] without memory", 'memory = "16M"'),
-    "type-wrong": ("name = 1", 'name = "one"'),
-    "guest-table": ("[guest]", "[[guest]]"),
-    "guest-none": ("a file without [[guest]]", "[[guest]]"),
-    "name-invalid": ('name = "1st guest"', 'name = "first_guest"'),
-    "name-reserved": ('name = "hv"', 'name = "first"'),
-    "name-duplicate": ('two guests with name = "one"', 'name = "two"'),
-    "size-unit": ("memory = 256", 'memory = "256M"'),
-    "size-bad": ('memory = "much"', 'memory = "256M"'),
-    "memory-step": ('memory = "3M"', 'memory = "4M"'),
-    "memory-small": ('memory = "4K"', 'memory = "2M"'),
-    "memory-sum": ('[machine] memory = "64M" with a guest of 256M', 'memory = "512M"'),
-    "cpus-bad": ("cpus = 0", "cpus = 1"),
-    "cpus-many": ("cpus = 99", "cpus = 1"),
-    "cpu-repeated": ("cpus = [1, 1]", "cpus = [1]"),
-    "cpu-beyond": ("cpus = [9] with [machine] cpus = 3", "cpus = [2]"),
-    "cpu-shared": ("two guests with cpus = [1]", "cpus = [2]"),
-    "cpu-control": ("cpus = [0, 1]", "cpus = [0]"),
-    "cpu-sum": ("[machine] cpus = 1 with a guest", "cpus = 2"),
-    "kind-unknown": ('kind = "linus"', 'kind = "linux"'),
-    "device-unknown": ('devices = ["tesdev"]', 'devices = ["testdev"]'),
-    "initrd-unused": ('kind = "flat" with initrd = "rd"', 'kind = "flat"'),
-    "cmdline-control": ('cmdline = "a\\nb"', 'cmdline = "a b"'),
-    "policy-unknown": ('on_crash = "retry"', 'on_crash = "restart"'),
-    "policy-value": ('on_crash = { do = "stop", max = 5 }', '{ do = "restart", max = 5 }'),
-    "path-empty": ('image = ""', 'image = "one.elf"'),
-    "file-missing": ('image = "oen.elf"', 'image = "one.elf"'),
-    "file-directory": ('image = "build"', 'image = "build/one.elf"'),
-    "image-unknown": ('image = "notes.txt"', 'image = "one.elf"'),
-}
 
 # Exit statuses of `hv run`, and of the other commands.
 STATUSES = {
@@ -122,11 +85,9 @@ def _rule(text: str) -> Iterator[Topic]:
         return
     why, remedy = partition.rules.RULES[text]
     lines = [f"why      {why}", f"remedy   {remedy}"]
-    wrong, right = EXAMPLES.get(text, ("", ""))
-    if wrong:
-        lines.append(f"wrong    {wrong}")
-    if right:
-        lines.append(f"right    {right}")
+    wrong, right = rule_examples.change(text)
+    lines += [f"wrong    {line}" for line in wrong]
+    lines += [f"right    {line}" for line in right]
     yield Topic("a rule of `hv check`", text, tuple(lines), "docs/partition.md")
 
 

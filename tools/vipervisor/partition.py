@@ -13,13 +13,14 @@ import mmap
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from . import initrd, toml_errors
 from .toml_lines import key_lines, line_of
 
 if sys.version_info >= (3, 11):  # noqa: UP036
@@ -29,12 +30,16 @@ else:
 
 Description = dict[str, Any]
 KeyPath = tuple[str | int, ...]
+ForRules = Callable[[int], dict[str, Any]]  # what a machine has, by the images' size
 
 _HERE = Path(__file__).resolve().parent
 # In the source tree, or beside this file in an installed package.
 _RULES = (_HERE.parents[1] / "firmware" / "hv" / "rules", _HERE / "_rules")
 _PAGE = 4096
 _MODULE_NAME = 55  # bytes of a boot module's name
+_LARGEST_FILE = 1 << 20  # bytes of a partition file: no person writes more
+_BOM = b"\xef\xbb\xbf"
+_MODULES_MAX = 48  # BOOT_MODULES of boot/bootinfo.h
 _FIXED_NAMES = {"partition.json", "boot.py", "main.py"}
 # The keys of a guest as options of `hv run`.
 _OPTIONS = {"image": "IMAGE", "cpus": "--cpus", "memory": "--memory", "kind": "--kind",
@@ -101,16 +106,14 @@ class Loaded:
         return json.dumps(self.description, indent=1).encode() + b"\n"
 
 
-def load(path: Path | str) -> Loaded:
-    """Reads and checks a partition file, files that it names included."""
+def load(path: Path | str, machine: ForRules | None = None) -> Loaded:
+    """Reads and checks a partition file, files that it names included; against a machine
+    that there really is, when `machine` says what it has beside images of some size."""
     path = Path(path)
     shown = str(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        finding = rules.Finding("file-unreadable", (), f"{why}", why="")
-        return Loaded(None, {}, [Found(shown, None, finding.rule, "", finding.text())])
+    text, wrong = _text(path)
+    if wrong is not None:
+        return Loaded(None, {}, [Found(shown, None, wrong.rule, "", wrong.text())])
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -121,7 +124,7 @@ def load(path: Path | str) -> Loaded:
         line = line_of(lines, finding.path)
         return Found(shown, line, finding.rule, finding.place(), finding.text())
 
-    description, modules, findings = _compile(table, path.parent)
+    description, modules, findings = _compile(table, path.parent, machine)
     if findings:
         # In the order of the file; what concerns the whole file comes first.
         return Loaded(None, {}, sorted(map(found, findings), key=lambda f: f.line or 0))
@@ -204,27 +207,73 @@ def rules_table() -> str:
     return "\n".join(rows)
 
 
+def _text(path: Path) -> tuple[str, Any]:
+    """A partition file's text, or what is wrong with the file as a whole."""
+
+    def bad(rule: str, what: str, remedy: str | None = None) -> tuple[str, Any]:
+        why = "" if rule == "file-unreadable" else None
+        return "", rules.Finding(rule, (), what, remedy, why)
+
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            return bad("file-special", "it is a device, a pipe or a socket")
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        return bad("file-unreadable", str(error.strerror))
+    if _is_image(data):
+        return bad("file-image", "it is an image", f"boot it by `hv run {path}`")
+    if data.startswith(_BOM):
+        return bad("file-bom", "it begins with a byte-order mark")
+    if len(data) > _LARGEST_FILE:
+        return bad("file-image", f"it is larger than {rules.size_text(_LARGEST_FILE)}")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        what = f"the byte {data[error.start]:#04x} in line {line} is not UTF-8"
+        return bad("file-encoding", what)
+    if text.lstrip().startswith("{"):
+        return bad("file-json", "it is JSON")
+    return text.replace("\r\n", "\n"), None
+
+
+def _is_image(data: bytes) -> bool:
+    """True for what is a guest's image, or something that people take for one."""
+    if rules.mistaken.is_text(data):
+        return False
+    try:
+        return rules.detect(data) is not None or rules.mistaken.image(data) is not None
+    except rules.ImageError:
+        return True
+
+
 def _syntax(shown: str, message: str, text: str) -> Found:
-    match = re.search(r"\(at line (\d+), column \d+\)", message)
-    line = int(match.group(1)) if match else text.count("\n") + 1
-    what = re.sub(r"\s*\(at .*\)$", "", message)
-    finding = rules.Finding("toml-syntax", (), what[:1].lower() + what[1:])
-    return Found(shown, line, finding.rule, "", finding.text())
+    found = toml_errors.problem(message, text)
+    finding = rules.Finding(found.rule, (), found.what, found.remedy)
+    return Found(shown, found.line, finding.rule, "", finding.text())
 
 
-def _compile(table: Any, folder: Path) -> tuple[Description, dict[str, Path], list[Any]]:
+def _compile(
+    table: Any, folder: Path, machine: ForRules | None = None
+) -> tuple[Description, dict[str, Path], list[Any]]:
     """Rules over the table, then over the files; modules by the names that they get."""
     draft, findings = rules.compile_(table)
     bad = {f.path for f in findings}
     files = _Files(folder)
     for i, guest in enumerate(draft["guests"]):
         files.guest(guest, ("guest", i), bad)
+    if len(files.modules) + 1 > _MODULES_MAX:
+        what = f"{len(files.modules)} files and partition.json"
+        files.findings.append(rules.Finding("modules-many", (), what))
     findings = findings + files.findings
     total = sum(path.stat().st_size for path in files.modules.values())
     # Once more with the images' sizes, for the sum of memory.
     description, again = rules.compile_(table, total)
     known = {(f.rule, f.path) for f in findings}
     findings += [f for f in again if (f.rule, f.path) not in known]
+    if machine is not None and not findings:
+        findings += rules.judge(description, "guest", machine(total))
     description["guests"] = draft["guests"]
     description.pop("format", None)
     return description, files.modules, findings
@@ -241,6 +290,7 @@ class _Files:
     def guest(self, guest: Description, path: KeyPath, bad: set[KeyPath]) -> None:
         """Replaces the paths of a guest by module names and fills in its kind."""
         beside, complete = 0, True
+        found_files: dict[str, list[Path]] = {}
         for key in ("initrd", "modules"):
             names = []
             for file in guest[key]:
@@ -248,26 +298,58 @@ class _Files:
                 if found is None:
                     complete = False
                     continue
+                found_files.setdefault(key, []).append(found)
                 beside += (found.stat().st_size + _PAGE - 1) // _PAGE * _PAGE
                 names.append(self._name(found, guest["name"]))
             guest[key] = names
-        image = self._file(guest["image"], (*path, "image")) if guest["image"] else None
-        if image is None or (*path, "kind") in bad:
+        file = self._file(guest["image"], (*path, "image")) if guest["image"] else None
+        if file is None or (*path, "kind") in bad:
             return
-        memory = guest["memory"] if (*path, "memory") not in bad else None
-        with _content(image) as data:
-            kind, findings = rules.check_image(
-                data, guest["kind"], memory, beside if complete else 0, (*path, "image")
-            )
+        initrds = found_files.get("initrd", [])
+        if any(other.samefile(file) for other in initrds):
+            self._find("file-twice", (*path, "initrd"), f"{file} is the image and the initrd")
+            return
+        draft = dict(guest)
+        if (*path, "memory") in bad:
+            draft["memory"] = None
+        with _content(file) as data:
+            image, findings = rules.check_image(data, draft, beside if complete else None, path)
+        if image is not None and image.kind == "linux" and not findings and complete:
+            findings += self._initrd(image, draft, initrds, path)
         self.findings += findings
-        guest["kind"] = kind
-        guest["image"] = self._name(image, guest["name"])
+        guest["kind"] = image.kind if image is not None else None
+        guest["image"] = self._name(file, guest["name"])
+
+    @staticmethod
+    def _initrd(image: Any, guest: Description, files: list[Path], path: KeyPath) -> list[Any]:
+        """Whether Linux can make something of the initrd, and has room to."""
+        findings: list[Any] = []
+        packed = whole = 0
+        for file in files:
+            with _content(file) as data:
+                wrong = rules.mistaken.initrd(data)
+                size = None if wrong else initrd.unpacked_size(data)
+                packed += len(data)
+            if wrong is None and size is None:
+                wrong = "initrd-truncated", "it is packed by gzip and breaks off", None
+            if wrong:
+                rule, what, remedy = wrong
+                findings.append(
+                    rules.Finding(rule, (*path, "initrd"), f"{file}: {what}", remedy))
+            whole += size or 0
+        if not findings and guest["memory"] is not None:
+            findings += rules.check_linux_memory(image, guest, packed, whole, path)
+        return findings
 
     def _file(self, text: str, path: KeyPath) -> Path | None:
         file = Path(os.path.normpath(self.folder / text))
         try:
             if file.is_dir():
                 self._find("file-directory", path, f"{file} is a directory")
+                return None
+            if file.exists() and not file.is_file():
+                what = f"{file} is a device, a pipe or a socket"
+                self._find("file-special", path, what)
                 return None
             with open(file, "rb") as f:
                 f.read(1)

@@ -8,7 +8,7 @@ from . import partition
 
 _ID = "https://json-schema.org/draft/2020-12/schema"
 _SIZE = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[KMGTkmgt](i?[Bb])?\s*$"}
-_TIME = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(ms|s|m|h)\s*$"}
+_TIME = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(ms|s|m)\s*$"}
 _PATH = {"type": "string", "minLength": 1}
 _TEXTS = {
     "name": "the guest's name, and its variable at the prompt",
@@ -18,6 +18,7 @@ _TEXTS = {
     "kind": "what the image is, when it is not to be detected",
     "initrd": "a file or a list of files",
     "cmdline": "the guest's command line",
+    "paravirt": "show the clock page that stock kernels know",
     "modules": "further files, for multiboot images",
     "devices": "names of optional devices",
     "on_crash": "what follows a crash",
@@ -30,7 +31,7 @@ def schema() -> dict[str, Any]:
     """The schema; every name and every limit in it is the rules' own."""
     rules = partition.rules
     reader, names = rules.reader, rules.names
-    reserved = sorted({*names.RESERVED, *names.KEYWORDS})
+    reserved = sorted({*names.RESERVED, *names.KEYWORDS, *names.BUILTINS})
     files = {"oneOf": [_PATH, {"type": "array", "items": _PATH}]}
     policy = {
         "oneOf": [
@@ -39,7 +40,7 @@ def schema() -> dict[str, Any]:
                 "type": "object",
                 "properties": {
                     "do": {"enum": list(reader.POLICIES)},
-                    "max": {"type": "integer", "minimum": 0},
+                    "max": {"type": "integer", "minimum": 1},
                     "delay": _TIME,
                 },
                 "required": ["do"],
@@ -55,18 +56,19 @@ def schema() -> dict[str, Any]:
         },
         "cpus": {
             "oneOf": [
-                {"type": "integer", "minimum": 1},
+                {"type": "integer", "minimum": 1, "maximum": reader.VCPUS_MAX},
                 {"type": "array", "items": {"type": "integer", "minimum": 0},
-                 "minItems": 1, "uniqueItems": True},
+                 "minItems": 1, "maxItems": reader.VCPUS_MAX, "uniqueItems": True},
             ],
             "default": 1,
         },
         "memory": _SIZE,
+        "paravirt": {"type": "boolean", "default": True},
         "image": _PATH,
         "kind": {"enum": list(rules.KINDS)},
         "initrd": files,
         "modules": files,
-        "cmdline": {"type": "string", "maxLength": reader.CMDLINE_MAX},
+        "cmdline": {"type": "string", "maxLength": rules.cmdline.CMDLINE_MAX},
         "devices": {"type": "array", "items": {"enum": list(reader.DEVICES)}},
         **{key: policy for key in reader.DEFAULT_POLICY},
     }
@@ -78,7 +80,8 @@ def schema() -> dict[str, Any]:
         if key in reader.DEFAULT_POLICY:
             entry["default"] = reader.DEFAULT_POLICY[key]
         guest[key] = entry
-    machine = {"cpus": {"type": "integer", "minimum": 1}, "memory": _SIZE}
+    count = {"type": "integer", "minimum": 1, "maximum": reader.CPUS_MAX}
+    machine = {"cpus": count, "memory": _SIZE}
     top: dict[str, Any] = {
         "version": {"const": reader.FORMAT},
         "machine": {

@@ -8,6 +8,7 @@ places in layout.py the loader's tables lie.
 """
 
 from hv.loaders import entry, layout, linux, multiboot, pvh
+from hv.rules import fitting
 from hv.rules import image as images
 
 detect = images.detect
@@ -29,8 +30,8 @@ def load(target, name, initrd=(), cmdline="", kind=None, modules=(), tsc_khz=0):
             "initrd-unused", "a %s image takes no initrd and no modules" % info.kind,
             "leave them out")
     sizes = [len(target.module(f)) for f in files]
-    images.fit(info, target.memory, sum([layout.align(s) for s in sizes]))
-    target.shift = images.loader_shift(info) or 0
+    fitting.fit(info, target.memory, sum([layout.align(s) for s in sizes]))
+    target.shift = fitting.loader_shift(info) or 0
     layout.bios_data(target)
     _segments(target, name, info)
     return info, _enter(target, info, files, sizes, cmdline, tsc_khz)

@@ -8,7 +8,7 @@ memory for anything else.
 
 import struct
 
-from hv.rules.image import MIB, PCI_HOLE
+from hv.rules.fitting import MIB, PCI_HOLE
 
 FOUR_GIB = 1 << 32
 PAGE = 4096

@@ -4,7 +4,9 @@ import struct
 
 from hv import acpi
 from hv.loaders import entry, layout
-from hv.rules.image import PCI_HOLE, ImageError, size_text
+from hv.rules.errors import ImageError
+from hv.rules.fitting import PCI_HOLE
+from hv.rules.sizes import size_text
 
 ACPI_RSDP_ADDR = 0x70
 SETUP_HEADER = 0x1F1
@@ -24,7 +26,7 @@ def enter(target, info, files, sizes, cmdline, tsc_khz):
     limit = info.extra["cmdline_max"]
     if len(cmdline) > limit:
         raise ImageError(
-            "cmdline-long", "the command line has %d bytes and the kernel takes %d"
+            "cmdline-kernel", "the command line has %d bytes and the kernel takes %d"
             % (len(cmdline), limit), "shorten it")
     zero_page(target, info, files, sizes, cmdline, info.high, tsc_khz)
     if info.mode == "long":

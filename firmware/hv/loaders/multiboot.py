@@ -4,7 +4,7 @@ import struct
 
 from hv import acpi
 from hv.loaders import entry, layout
-from hv.rules.image import MIB, PCI_HOLE
+from hv.rules.fitting import MIB, PCI_HOLE
 
 LOADER_NAME = "Vipervisor"
 MAGIC1, MAGIC2 = 0x2BADB002, 0x36D76289

@@ -6,15 +6,20 @@ compile_(description)              (partition.json's form, findings)
 check_compiled(partition, machine) the same rules at boot, against the real machine
 """
 
-from .image import KINDS, ImageError, detect, fit, inspect
+from . import mistaken
+from .cmdline import CMDLINE_MAX
+from .errors import ImageError
+from .fitting import fit, fit_linux
+from .image import KINDS, detect, inspect
 from .judge import MONITOR, assign, judge, needs
-from .reader import JSON, TOML, Reader
+from .reader import JSON, TOML, Reader, uses
 from .sizes import parse_size, size_text
 from .table import RULES, Finding
 
 __all__ = [
     "KINDS", "MONITOR", "RULES", "Finding", "ImageError", "assign", "check", "check_compiled",
-    "check_image", "compile_", "detect", "fit", "inspect", "needs", "parse_size", "size_text",
+    "check_image", "check_linux_memory", "compile_", "detect", "fit", "inspect", "judge",
+    "mistaken", "needs", "parse_size", "size_text",
 ]
 
 
@@ -44,12 +49,37 @@ def check_compiled(description, machine=None):
     return reader.findings + judge(partition, JSON.guests, machine)
 
 
-def check_image(data, kind, memory, beside, path):
-    """(kind, findings) of an image by its content."""
+def check_image(data, guest, beside, path):
+    """(Image or None, findings) of a guest's image by its content; `beside` are the bytes of its
+    initrd or modules (None: not known), guest["memory"] None when that is wrong."""
     try:
-        image = inspect(data, kind)
-        if memory is not None:
-            fit(image, memory, beside)
+        image = inspect(data, guest["kind"])
+        if guest["memory"] is not None:
+            fit(image, guest["memory"], beside or 0)
     except ImageError as e:
-        return None, [Finding(e.rule, path, e.what, e.remedy, "")]
-    return image.kind, []
+        return None, [_finding(e, path)]
+    findings = []
+    if guest["kind"] is None:
+        findings = uses(image.kind, guest, path)
+    limit = image.extra.get("cmdline_max")
+    if limit is not None and limit < len(guest["cmdline"].encode()) <= CMDLINE_MAX:
+        findings.append(Finding(
+            "cmdline-kernel", path + ("cmdline",),
+            "the command line has %d bytes and the kernel takes %d" % (
+                len(guest["cmdline"].encode()), limit)))
+    return image, findings
+
+
+def check_linux_memory(image, guest, packed, whole, path):
+    """Whether Linux finds room for itself and its initrd of `packed` bytes, `whole` unpacked."""
+    try:
+        fit_linux(image, guest["memory"], packed, whole)
+    except ImageError as e:
+        return [_finding(e, path)]
+    return []
+
+
+def _finding(error, path):
+    key = {"memory-linux": "memory", "image-too-big": "memory", "kind-wrong": "kind"}.get(
+        error.rule, "image")
+    return Finding(error.rule, path + (key,), error.what, error.remedy, "")

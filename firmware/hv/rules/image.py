@@ -6,18 +6,16 @@ and reads headers only. Both the host's checks and the loaders stand on it.
 
 import struct
 
+from . import mistaken
+from .elf import ELF_MAGIC, Elf
+from .errors import ImageError, entered, field, invalid, other_kind
+from .fitting import MIB, PCI_HOLE
 from .packed import Packed, is_packed
 from .sizes import size_text
 
 # In the order of detection; the flat ones must be asked for.
 KINDS = ("linux", "multiboot2", "multiboot1", "pvh", "elf64", "elf32", "flat", "flat32", "flat64")
 
-MIB = 1 << 20
-# Guest memory that the loaders keep for tables, below the first image byte.
-LOADER_LOW, LOADER_TOP = 0x1000, 0x10000  # the loaders' tables
-LOADER_SHIFT = 0x8F000  # where an image lies there, they begin at 0x90000
-LEGACY_HOLE, LEGACY_END = 0x9F000, 0x100000  # EBDA, text screen, firmware
-PCI_HOLE = 0xC000_0000
 
 SECTOR = 512
 # Linux/x86 boot protocol (Documentation/arch/x86/boot.rst), offsets in the file.
@@ -36,22 +34,7 @@ MULTIBOOT2, MULTIBOOT2_SEARCH = 0xE85250D6, 32768
 MULTIBOOT1_KLUDGE = 1 << 16
 MULTIBOOT1_KNOWN = 0x7  # page-aligned modules, memory map, video mode
 MB2_ADDRESS, MB2_ENTRY, MB2_OPTIONAL = 2, 3, 1
-
-ELF_MAGIC = b"\x7fELF"
-ELFCLASS32, ELFCLASS64, ELFDATA2LSB = 1, 2, 1
-EM_386, EM_X86_64 = 3, 62
-PT_LOAD, PT_NOTE = 1, 4
-XEN_ELFNOTE_PHYS32_ENTRY = 18
-
-
-class ImageError(ValueError):
-    """A bad image: `rule` (an id of the rules), one sentence, and what to do."""
-
-    def __init__(self, rule, what, remedy):
-        super().__init__("%s: %s" % (what, remedy))
-        self.rule = rule
-        self.what = what
-        self.remedy = remedy
+MB2_KNOWN = range(1, 11)  # 3.1.5 to 3.1.13; what is no wish of ours (EFI, screen) is no harm
 
 
 class Image:
@@ -76,24 +59,11 @@ class Image:
             self.kind, self.mode, self.entry, self.low, self.high)
 
 
-def _u(data, at, form):
-    size = struct.calcsize(form)
-    part = bytes(data[at : at + size])
-    if len(part) < size:
-        raise ImageError(
-            "image-truncated",
-            "the file ends at %s, inside its header" % size_text(len(data)),
-            "get the whole file",
-        )
-    return struct.unpack(form, part)
-
-
 def unpacked(data):
     """What is in a file that gzip packed; any other file as it is."""
     if not is_packed(data):
         return data
-    return Packed(data, ImageError(
-        "image-truncated", "it is packed by gzip and cannot be unpacked", "get the whole file"))
+    return Packed(data, ImageError("image-gzip", "it is packed by gzip and cannot be unpacked"))
 
 
 def detect(data):
@@ -115,11 +85,14 @@ def detect(data):
 def inspect(data, kind=None):
     """The Image in `data`; raises ImageError. `kind` insists on a kind."""
     if len(data) == 0:
-        raise ImageError("image-truncated", "the file is empty", "get the whole file")
+        raise ImageError("image-empty", "the file is empty")
     if kind is None or kind[:4] != "flat":
         data = unpacked(data)
     found = kind or detect(data)
     if found is None:
+        better = mistaken.image(data)
+        if better:
+            raise ImageError(*better)
         head = " ".join(["%02x" % b for b in bytes(data[:4])])
         raise ImageError(
             "image-unknown",
@@ -133,11 +106,6 @@ def inspect(data, kind=None):
     return _INSPECT[found](data)
 
 
-def _wrong(kind, why):
-    return ImageError(
-        "image-invalid", "no %s image: %s" % (kind, why), "leave kind out, it is detected")
-
-
 def is_linux(data):
     return (
         len(data) > LINUX_MAGIC_AT + 4
@@ -148,34 +116,32 @@ def is_linux(data):
 
 def _linux(data):
     if not is_linux(data):
-        raise _wrong("linux", "no boot header at 0x202")
-    version = _u(data, VERSION, "<H")[0]
-    if version < LINUX_OLDEST or not _u(data, LOADFLAGS, "<B")[0] & LOADED_HIGH:
+        raise other_kind("linux", "no boot header at 0x202")
+    version = field(data, VERSION, "<H")[0]
+    if version < LINUX_OLDEST or not field(data, LOADFLAGS, "<B")[0] & LOADED_HIGH:
         raise ImageError(
-            "image-invalid",
+            "image-old",
             "boot protocol %d.%02d is too old or a zImage" % (version >> 8, version & 0xFF),
             "use a bzImage of Linux 2.6.20 or later",
         )
-    setup = (_u(data, SETUP_SECTS, "<B")[0] or 4) * SECTOR + SECTOR
+    setup = (field(data, SETUP_SECTS, "<B")[0] or 4) * SECTOR + SECTOR
     size = len(data) - setup
-    wanted = _u(data, SYSSIZE, "<I")[0] * 16
+    wanted = field(data, SYSSIZE, "<I")[0] * 16
     if size + 15 < wanted:
         raise ImageError(
             "image-truncated",
             "the kernel is %s and its header says %s"
-            % (size_text(len(data)), size_text(wanted + setup)),
-            "get the whole file",
-        )
+            % (size_text(len(data)), size_text(wanted + setup)))
     load, need = MIB, size
     if version >= 0x20A:
-        preferred, need = _u(data, PREF_ADDRESS, "<QI")
+        preferred, need = field(data, PREF_ADDRESS, "<QI")
         # A relocatable kernel takes any aligned place; its wish spares it the move.
         load = preferred if MIB <= preferred < PCI_HOLE else MIB
-    wide = version >= 0x20C and bool(_u(data, XLOADFLAGS, "<H")[0] & XLF_KERNEL_64)
+    wide = version >= 0x20C and bool(field(data, XLOADFLAGS, "<H")[0] & XLF_KERNEL_64)
     extra = {
         "setup": setup,
-        "initrd_max": _u(data, INITRD_ADDR_MAX, "<I")[0],
-        "cmdline_max": _u(data, CMDLINE_SIZE, "<I")[0] if version >= 0x206 else 255,
+        "initrd_max": field(data, INITRD_ADDR_MAX, "<I")[0],
+        "cmdline_max": field(data, CMDLINE_SIZE, "<I")[0] if version >= 0x206 else 255,
     }
     entry = load + LINUX_64_ENTRY if wide else load
     segments = [(load, setup, size, max(size, need))]
@@ -195,7 +161,7 @@ def find_multiboot1(data):
     """Offset of a multiboot 1 header whose checksum is right, or None."""
     for at in _search(data, struct.pack("<I", MULTIBOOT1), MULTIBOOT1_SEARCH, 4):
         if at + 12 <= len(data):
-            magic, flags, checksum = _u(data, at, "<III")
+            magic, flags, checksum = field(data, at, "<III")
             if (magic + flags + checksum) & 0xFFFFFFFF == 0:
                 return at
     return None
@@ -204,7 +170,7 @@ def find_multiboot1(data):
 def find_multiboot2(data):
     """Offset of a multiboot 2 header whose checksum is right, or None."""
     for at in _search(data, struct.pack("<I", MULTIBOOT2), MULTIBOOT2_SEARCH, 8):
-        if at + 16 <= len(data) and sum(_u(data, at, "<IIII")) & 0xFFFFFFFF == 0:
+        if at + 16 <= len(data) and sum(field(data, at, "<IIII")) & 0xFFFFFFFF == 0:
             return at
     return None
 
@@ -214,33 +180,30 @@ def _load_fields(data, kind, header_at, fields):
     header_addr, load, load_end, bss_end = fields
     start = header_at - (header_addr - load)
     if start < 0 or load > header_addr:
-        raise _wrong(kind, "its address fields lie before the start of the file")
+        raise invalid(kind, "its address fields lie before the start of the file")
     size = (load_end - load) if load_end else len(data) - start
     if start + size > len(data):
         raise ImageError(
             "image-truncated",
             "the file is %s and its header needs %s"
-            % (size_text(len(data)), size_text(start + size)),
-            "get the whole file",
-        )
+            % (size_text(len(data)), size_text(start + size)))
     return [(load, start, size, max(size, bss_end - load))]
 
 
 def _multiboot1(data):
     at = find_multiboot1(data)
     if at is None:
-        raise _wrong("multiboot1", "no header in its first 8 KiB")
-    flags = _u(data, at + 4, "<I")[0]
+        raise other_kind("multiboot1", "no header in its first 8 KiB")
+    flags = field(data, at + 4, "<I")[0]
     if flags & 0xFFFF & ~MULTIBOOT1_KNOWN:
         raise ImageError(
-            "image-invalid",
-            "its multiboot header requires features %#x that do not exist here" % (flags & 0xFFF8),
-            "build the kernel without them",
-        )
+            "image-features",
+            "its multiboot header requires features %#x that do not exist here"
+            % (flags & 0xFFF8))
     if flags & MULTIBOOT1_KLUDGE:
-        fields = _u(data, at + 12, "<IIIII")
+        fields = field(data, at + 12, "<IIIII")
         segments = _load_fields(data, "multiboot1", at, fields[:4])
-        return Image("multiboot1", "protected", fields[4], segments)
+        return Image("multiboot1", "protected", entered(fields[4], segments), segments)
     elf = _need_elf(data, "multiboot1")
     return Image("multiboot1", "protected", elf.physical_entry(), elf.segments)
 
@@ -248,125 +211,57 @@ def _multiboot1(data):
 def _multiboot2(data):
     at = find_multiboot2(data)
     if at is None:
-        raise _wrong("multiboot2", "no header in its first 32 KiB")
-    length = _u(data, at + 8, "<I")[0]
+        raise other_kind("multiboot2", "no header in its first 32 KiB")
+    length = field(data, at + 8, "<I")[0]
     address = entry = None
     tag, end = at + 16, at + length
     while tag + 8 <= end:
-        kind, flags, size = _u(data, tag, "<HHI")
+        kind, flags, size = field(data, tag, "<HHI")
         if kind == 0 or size < 8:
             break
         if kind == MB2_ADDRESS:
-            address = _u(data, tag + 8, "<IIII")
+            address = field(data, tag + 8, "<IIII")
         elif kind == MB2_ENTRY:
-            entry = _u(data, tag + 8, "<I")[0]
-        elif kind in (8, 9) and not flags & MB2_OPTIONAL:  # EFI entry points only
-            pass
+            entry = field(data, tag + 8, "<I")[0]
+        elif kind not in MB2_KNOWN and not flags & MB2_OPTIONAL:
+            raise ImageError(
+                "image-features", "its multiboot header requires tag %d that is not known" % kind)
         tag += (size + 7) & ~7
     if address:
         segments = _load_fields(data, "multiboot2", at, address)
         if entry is None:
-            raise _wrong("multiboot2", "it has an address tag and no entry tag")
+            raise invalid("multiboot2", "it has an address tag and no entry tag")
     else:
         elf = _need_elf(data, "multiboot2")
         segments = elf.segments
         entry = elf.physical_entry() if entry is None else entry
-    return Image("multiboot2", "protected", entry, segments)
+    return Image("multiboot2", "protected", entered(entry, segments), segments)
 
 
 def _need_elf(data, kind):
     if bytes(data[:4]) != ELF_MAGIC:
-        raise _wrong(kind, "neither an ELF file nor address fields in its header")
+        if kind in ("multiboot1", "multiboot2"):
+            raise invalid(kind, "neither an ELF file nor address fields in its header")
+        raise other_kind(kind, "no ELF file")
     return Elf(data)
-
-
-class Elf:
-    """The program headers of an ELF file for x86."""
-
-    def __init__(self, data):
-        if bytes(data[:4]) != ELF_MAGIC:
-            raise _wrong("elf", "no ELF magic")
-        bits, order = _u(data, 4, "<BB")
-        if bits not in (ELFCLASS32, ELFCLASS64) or order != ELFDATA2LSB:
-            raise _wrong("elf", "not a little-endian 32- or 64-bit file")
-        self.data = data
-        self.wide = bits == ELFCLASS64
-        machine = _u(data, 18, "<H")[0]
-        if machine not in (EM_386, EM_X86_64):
-            raise ImageError(
-                "image-invalid", "an ELF file for machine %d, not x86" % machine,
-                "build it for x86 or x86-64")
-        if self.wide:
-            self.entry, phoff = _u(data, 24, "<QQ")
-            phentsize, phnum = _u(data, 54, "<HH")
-        else:
-            self.entry, phoff = _u(data, 24, "<II")
-            phentsize, phnum = _u(data, 42, "<HH")
-        self.headers = [self._header(phoff + i * phentsize) for i in range(phnum)]
-        self.segments = []
-        for kind, offset, _, paddr, filesz, memsz in self.headers:
-            if kind == PT_LOAD and memsz:
-                self._inside(offset, filesz)
-                self.segments.append((paddr, offset, filesz, memsz))
-        if not self.segments:
-            raise ImageError(
-                "image-invalid", "the ELF file has nothing to load",
-                "give a linked executable, not an object file")
-
-    def _inside(self, offset, size):
-        if offset + size > len(self.data):
-            raise ImageError(
-                "image-truncated",
-                "the file is %s and its program headers need %s"
-                % (size_text(len(self.data)), size_text(offset + size)),
-                "get the whole file",
-            )
-
-    def _header(self, at):
-        # kind, offset, virtual address, physical address, file size, memory size
-        if self.wide:
-            kind, _, offset, vaddr, paddr, filesz, memsz = _u(self.data, at, "<IIQQQQQ")
-        else:
-            kind, offset, vaddr, paddr, filesz, memsz = _u(self.data, at, "<IIIIII")
-        return kind, offset, vaddr, paddr, filesz, memsz
-
-    def physical_entry(self):
-        """The entry point as a physical address (it may be given as a virtual one)."""
-        for kind, _, vaddr, paddr, _, memsz in self.headers:
-            if kind == PT_LOAD and vaddr <= self.entry < vaddr + memsz:
-                return self.entry - vaddr + paddr
-        return self.entry
-
-    def pvh_entry(self):
-        """The 32-bit entry that a Xen PHYS32_ENTRY note names, or None."""
-        for kind, offset, _, _, filesz, _ in self.headers:
-            if kind != PT_NOTE:
-                continue
-            self._inside(offset, filesz)
-            at, end = offset, offset + filesz
-            while at + 12 <= end:
-                namesz, descsz, note = _u(self.data, at, "<III")
-                name = at + 12
-                desc = name + ((namesz + 3) & ~3)
-                if note == XEN_ELFNOTE_PHYS32_ENTRY and bytes(self.data[name : name + 3]) == b"Xen":
-                    return _u(self.data, desc, "<I")[0]
-                at = desc + ((descsz + 3) & ~3)
-        return None
 
 
 def _pvh(data):
     elf = _need_elf(data, "pvh")
     entry = elf.pvh_entry()
     if entry is None:
-        raise _wrong("pvh", "no PHYS32_ENTRY note")
-    return Image("pvh", "protected", entry, elf.segments)
+        raise other_kind("pvh", "no PHYS32_ENTRY note")
+    return Image("pvh", "protected", entered(entry, elf.segments), elf.segments)
 
 
 def _elf(kind, wide, mode):
     def read(data):
         elf = _need_elf(data, kind)
         if elf.wide != wide:
-            raise _wrong(kind, "it is %d-bit" % (64 if elf.wide else 32))
+            raise other_kind(kind, "it is %d-bit" % (64 if elf.wide else 32))
+        if elf.is_program():
+            raise ImageError(
+                "image-program", "it is a program that asks for %s" % elf.interpreter())
         return Image(kind, mode, elf.physical_entry(), elf.segments)
 
     return read
@@ -392,55 +287,3 @@ _INSPECT = {
     "flat32": _flat("flat32", "protected", MIB),
     "flat64": _flat("flat64", "long", MIB),
 }
-
-
-def loader_shift(image):
-    """How far above LOADER_LOW the loader's tables begin: 0 or LOADER_SHIFT, where the
-    image leaves room for them; None: nowhere."""
-    for shift in (0, LOADER_SHIFT):
-        low, top = LOADER_LOW + shift, LOADER_TOP + shift
-        if not [1 for gpa, _, _, size in image.segments if gpa < top and gpa + size > low]:
-            return shift
-    return None
-
-
-def fit(image, memory, beside=0):
-    """Raises ImageError when `image` does not fit into `memory` bytes of guest RAM.
-
-    `beside` is what modules or an initrd need in the same RAM below 4 GiB.
-    """
-    top = min(memory, PCI_HOLE)
-    if image.mode != "real" and loader_shift(image) is None:
-        raise ImageError(
-            "image-place",
-            "it leaves no room below 640 KiB where the loader keeps its tables",
-            "leave 0x1000 to 0x10000 or 0x90000 to 0x9f000 free, 1 MiB is the usual place",
-        )
-    for gpa, _, _, size in image.segments:
-        end = gpa + size
-        if gpa < LEGACY_END and end > LEGACY_HOLE and end <= top:
-            raise ImageError(
-                "image-place",
-                "it covers %#x to %#x, which holds the screen and the firmware area"
-                % (max(gpa, LEGACY_HOLE), min(end, LEGACY_END)),
-                "link it at 1 MiB",
-            )
-        if end > top:
-            raise _too_big(image, end, top, beside)
-    high = max(image.high, MIB)
-    if beside and high + beside > top:
-        raise _too_big(image, high + beside, top, beside)
-
-
-def _too_big(image, need, top, beside):
-    if need > PCI_HOLE:
-        return ImageError(
-            "image-too-big", "it reaches %#x, above the 3 GiB that an image can use" % need,
-            "link it lower")
-    what = "it needs memory up to %s" % size_text(need)
-    if beside:
-        what += " with %s of modules" % size_text(beside)
-    rounded = (need + 2 * MIB - 1) // (2 * MIB) * 2
-    return ImageError(
-        "image-too-big", "%s and the guest has %s" % (what, size_text(top)),
-        'give it memory = "%dM" or more' % rounded)

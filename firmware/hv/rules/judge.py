@@ -4,6 +4,8 @@ from .sizes import size_text
 from .table import Finding
 
 MIB = 1 << 20
+CPUS_MAX = 16  # CPU_MAX of cpu/percpu.h
+GUESTS_MAX = 16  # GUEST_MAX of virt/guest.h
 # What the monitor, its tables and Python's heap take.
 MONITOR = 64 * MIB
 
@@ -48,14 +50,17 @@ def judge(partition, key, machine=None, images=0):
     """Findings; `machine` is what there really is (at boot), else what was asked for.
 
     `key` is the name of the list of guests; machine is {"cpus": n, "memory": bytes,
-    "free": True when the memory is what is left for guests}.
+    "missing": names of what guests need and it lacks}; its memory is what is left for guests.
     """
     out = []
     guests = partition["guests"]
     _names(out, guests, key)
     have = (machine or partition["machine"]).get("cpus")
     _cpus(out, partition, key, have, machine is not None)
-    _memory(out, partition, machine, images)
+    _memory(out, partition, key, machine, images)
+    if machine is not None:
+        for name in machine.get("missing") or ():
+            out.append(Finding("machine-missing", (key,), "the machine lacks %s" % name))
     return out
 
 
@@ -95,16 +100,19 @@ def _cpus(out, partition, key, have, real):
                 out.append(Finding("cpu-shared", path, what))
             else:
                 owner[cpu] = _title(guest, i)
-    if len(out) > before or have is None:
-        return
     wanted = needs(partition)[0]
-    if wanted > have:
+    if len(guests) > GUESTS_MAX:
+        return  # guest-many has said it
+    if len(out) == before and wanted > CPUS_MAX and not real:
+        what = "the guests and Python need %d CPUs" % wanted
+        out.append(Finding("machine-cpus", (key,), what, "put some guests on cpus = [0]"))
+    elif len(out) == before and have is not None and wanted > have:
         what = "the guests and Python need %d CPUs and the machine has %d" % (wanted, have)
         path = ("machine", "cpus") if not real and "cpus" in partition["machine"] else (key,)
         out.append(Finding("cpu-sum", path, what))
 
 
-def _memory(out, partition, machine, images):
+def _memory(out, partition, key, machine, images):
     guests = partition["guests"]
     total = sum([g["memory"] or 0 for g in guests])
     shares = ", ".join(
@@ -114,7 +122,7 @@ def _memory(out, partition, machine, images):
         have = machine["memory"]
         if total > have:
             what = "%s: %s together and %s free" % (shares, size_text(total), size_text(have))
-            out.append(Finding("memory-sum", (), what))
+            out.append(Finding("memory-sum", (key,), what))
         return
     have = partition["machine"].get("memory")
     if have is None:

@@ -8,6 +8,13 @@ KEYWORDS = (
 ).split()
 # Names that mean something else at the prompt or on the command line.
 RESERVED = ("hv", "machine", "all", "self", "exit", "print", "help")
+# Functions that people type there.
+BUILTINS = (
+    "abs all any bin bool bytearray bytes callable chr dict dir divmod enumerate eval exec"
+    " filter float getattr globals hasattr hash hex id input int isinstance iter len list"
+    " locals map max memoryview min next object oct open ord pow print property range repr"
+    " reversed round set setattr sorted str sum super tuple type vars zip"
+).split()
 LONGEST = 31
 
 

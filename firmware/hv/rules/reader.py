@@ -4,26 +4,22 @@ One reader for both: `Form.TOML` (as people write it) and `Form.JSON` (as the ho
 compiled it, sizes in bytes).
 """
 
+from . import cmdline, values
 from .image import KINDS
-from .names import KEYWORDS, LONGEST, RESERVED, is_identifier, nearest
-from .sizes import parse_size, parse_time, size_text
+from .judge import CPUS_MAX, GUESTS_MAX
+from .names import nearest
+from .sizes import size_text
 from .table import Finding
 
 MIB = 1 << 20
 STEP = 2 * MIB
-GUESTS_MAX = 16
 VCPUS_MAX = 8
-CMDLINE_MAX = 4094
+HUGE = 1 << 40
 FORMAT = 1
 DEVICES = ("testdev",)  # names that `devices` knows
 POLICIES = ("stop", "restart", "pause")
 
-GUEST_KEYS = (
-    "name", "cpus", "memory", "image", "kind", "initrd", "cmdline", "modules", "devices",
-    "paravirt", "on_crash", "on_poweroff", "on_reboot",
-)
-MACHINE_KEYS = ("cpus", "memory")
-POLICY_KEYS = ("do", "max", "delay")
+GUEST_KEYS, MACHINE_KEYS, POLICY_KEYS = values.GUEST, values.MACHINE, values.POLICY
 DEFAULT_POLICY = {"on_crash": "stop", "on_poweroff": "stop", "on_reboot": "restart"}
 
 
@@ -41,8 +37,7 @@ TOML = Form(("version", "machine", "guest"), "version", "guest", False)
 JSON = Form(("format", "name", "machine", "guests", "run"), "format", "guests", True)
 
 
-def is_int(value):
-    return isinstance(value, int) and not isinstance(value, bool)
+is_int = values.is_int
 
 
 class Reader:
@@ -75,7 +70,7 @@ class Reader:
         elif not rows:
             self.find("guest-none", (self.form.guests,), "the list of guests is empty")
         if len(rows) > GUESTS_MAX:
-            self.find("guest-many", (self.form.guests,), "%d guests" % len(rows))
+            self.find("guest-many", (self.form.guests, GUESTS_MAX), "%d guests" % len(rows))
         for i, row in enumerate(rows):
             partition["guests"].append(self._guest(row, (self.form.guests, i)))
         return partition
@@ -85,6 +80,11 @@ class Reader:
     def _keys(self, table, known, path):
         for key in sorted(table):
             if key in known:
+                continue
+            home = values.home(key, path) if not self.form.compiled else None
+            if home:
+                self.find("key-misplaced", path + (key,), "%s is a key of %s" % (key, home),
+                          "move it under %s" % home)
                 continue
             close = nearest(key, known)
             remedy = "did you mean %s?" % close if close else "the keys here are %s" % (
@@ -96,6 +96,8 @@ class Reader:
         rule = "format-unknown" if self.form.compiled else "version-unknown"
         if key not in description:
             self.find(rule if self.form.compiled else "version-missing", (), "no %s" % key)
+        elif isinstance(description[key], str) and not self.form.compiled:
+            self.find("version-text", (key,), "version is %r" % description[key])
         elif description[key] != FORMAT or not is_int(description[key]):
             self.find(rule, (key,), "%s is %r" % (key, description[key]))
 
@@ -103,12 +105,15 @@ class Reader:
         table = description.get("machine", {})
         path = ("machine",)
         if not isinstance(table, dict):
-            self.find("type-wrong", path, "machine is no table", "write [machine]")
+            what = "a list of tables" if isinstance(table, list) else "no table"
+            self.find("machine-table", path, "machine is %s" % what)
             return {}
         self._keys(table, MACHINE_KEYS, path)
         out = {}
         if "cpus" in table:
-            if is_int(table["cpus"]) and table["cpus"] > 0:
+            if is_int(table["cpus"]) and table["cpus"] > CPUS_MAX:
+                self.find("machine-cpus", path + ("cpus",), "cpus is %d" % table["cpus"])
+            elif is_int(table["cpus"]) and table["cpus"] > 0:
                 out["cpus"] = table["cpus"]
             else:
                 self.find("cpus-bad", path + ("cpus",), "cpus is %r" % (table["cpus"],),
@@ -126,20 +131,10 @@ class Reader:
                 return value
             self.find("size-bad", path, "%r is not a number of bytes" % (value,))
             return None
-        if isinstance(value, str):
-            try:
-                return parse_size(value)
-            except ValueError:
-                rule = "size-unit" if value.strip().isdigit() else "size-bad"
-                remedy = 'write "%sM"' % value.strip() if rule == "size-unit" else None
-                self.find(rule, path, "memory is %r" % value, remedy)
-                return None
-        if is_int(value) or isinstance(value, float):
-            self.find("size-unit", path, "memory is the bare number %s" % value,
-                      'write "%sM" or "%sG"' % (value, value))
-        else:
-            self.find("size-bad", path, "memory is %r" % (value,))
-        return None
+        size, wrong = values.size(value)
+        if wrong:
+            self.find(wrong[0], path, *wrong[1:])
+        return size
 
     def _guest(self, row, path):
         if not isinstance(row, dict):
@@ -172,28 +167,36 @@ class Reader:
             self.find("type-wrong", path, "name is %r" % (name,), 'write name = "linux"')
             return None
         # `hv run` names a guest after its file, which may have dashes.
-        plain = name.replace("-", "_") if self.form.compiled else name
-        if not is_identifier(plain) or len(name) > LONGEST:
-            self.find("name-invalid", path, "%r is no name" % name)
-        elif name in KEYWORDS or name in RESERVED:
-            self.find("name-reserved", path, "%s is reserved" % name)
+        wrong = values.name(name, self.form.compiled)
+        if wrong:
+            self.find(wrong[0], path, *wrong[1:])
         return name
 
     def _cpus(self, row, path):
         value, path = row.get("cpus", 1), path + ("cpus",)
         if is_int(value):
             if value < 1:
-                self.find("cpus-bad", path, "cpus is %d" % value)
+                self.find("cpus-zero", path, "cpus is %d" % value)
                 return None
             if value > VCPUS_MAX:
                 self.find("cpus-many", path, "%d cpus" % value)
             return value
-        if not isinstance(value, list) or not value:
+        if isinstance(value, str):
+            self.find("cpus-text", path, "cpus is %r" % value, values.cpus_remedy(value))
+            return None
+        if not isinstance(value, list):
             self.find("cpus-bad", path, "cpus is %r" % (value,))
             return None
+        if not value:
+            self.find("cpus-empty", path, "the list of CPUs is empty")
+            return None
         for cpu in value:
-            if not is_int(cpu) or cpu < 0:
-                self.find("cpus-bad", path, "%r is no CPU number" % (cpu,))
+            if not is_int(cpu):
+                self.find("cpus-bad", path, "%r is no CPU number" % (cpu,),
+                          "write a list of CPU numbers: [1, 2]")
+                return None
+            if cpu < 0:
+                self.find("cpu-negative", path, "there is no CPU %d" % cpu)
                 return None
         if len(set(value)) < len(value):
             twice = sorted([c for c in set(value) if value.count(c) > 1])
@@ -214,6 +217,8 @@ class Reader:
             return None
         if size < STEP:
             self.find("memory-small", path, "memory is %s" % size_text(size))
+        elif size >= HUGE:
+            self.find("memory-huge", path, "memory is %s" % size_text(size))
         elif size % STEP:
             near = (size + STEP - 1) // STEP * STEP
             self.find("memory-step", path, "memory is %s" % size_text(size),
@@ -228,7 +233,10 @@ class Reader:
         elif not value.strip():
             self.find("path-empty", path, "the path is empty")
         else:
-            return value
+            wrong = None if self.form.compiled else values.path(value)
+            if wrong is None:
+                return value
+            self.find(wrong[0], path, *wrong[1:])
         return None
 
     def _paths(self, row, key, path):
@@ -252,10 +260,7 @@ class Reader:
             remedy = "did you mean %s?" % close if close else "the kinds are %s" % ", ".join(KINDS)
             self.find("kind-unknown", path, "kind is %r" % (kind,), remedy)
             return None
-        if kind[:4] == "flat":
-            for key in ("initrd", "modules"):
-                if row.get(key):
-                    self.find("initrd-unused", path[:-1] + (key,), "%s with kind %s" % (key, kind))
+        self.findings += uses(kind, row, path[:-1])
         return kind
 
     def _cmdline(self, row, path):
@@ -263,12 +268,7 @@ class Reader:
         if not isinstance(text, str):
             self.find("type-wrong", path, "cmdline is %r" % (text,), "write it in quotes")
             return ""
-        if len(text.encode()) > CMDLINE_MAX:
-            self.find("cmdline-long", path, "the command line has %d bytes" % len(text.encode()))
-        for c in text:
-            if ord(c) < 32:
-                self.find("cmdline-control", path, "the command line holds %r" % c)
-                break
+        cmdline.check(text, lambda rule, what: self.find(rule, path, what))
         return text
 
     def _devices(self, row, path):
@@ -276,12 +276,16 @@ class Reader:
         if not isinstance(value, list):
             self.find("type-wrong", path, "devices is %r" % (value,), "write a list of names")
             return []
+        seen = []
         for name in value:
             if name not in DEVICES:
                 close = nearest(name, DEVICES) if isinstance(name, str) else None
                 remedy = "did you mean %s?" % close if close else "known besides a plain PC's: %s" \
                     % ", ".join(DEVICES)
                 self.find("device-unknown", path, "device %r" % (name,), remedy)
+            elif value.count(name) > 1 and name not in seen:
+                self.find("device-twice", path, "device %s is named twice" % name)
+            seen.append(name)
         return [n for n in value if n in DEVICES]
 
     def _flag(self, row, key, default, path):
@@ -300,27 +304,48 @@ class Reader:
             return {"do": "stop"}
         self._keys(value, POLICY_KEYS, path)
         out = {"do": value.get("do")}
+        if "do" not in value:
+            self.find("policy-do", path, "%s has no do" % path[-1])
+            return {"do": "stop"}
         if out["do"] not in POLICIES:
             self.find("policy-unknown", path, "%s does %r" % (path[-1], out["do"]))
             out["do"] = "stop"
         if "max" in value:
-            if is_int(value["max"]) and value["max"] >= 0:
+            if is_int(value["max"]) and value["max"] > 0:
                 out["max"] = value["max"]
             else:
-                self.find("policy-value", path + ("max",), "max is %r" % (value["max"],))
+                self.find("policy-max", path + ("max",), "max is %r" % (value["max"],))
         if "delay" in value:
-            self._delay(value["delay"], path + ("delay",), out)
+            delay, wrong = values.delay(value["delay"], self.form.compiled)
+            if wrong:
+                self.find(wrong[0], path + ("delay",), *wrong[1:])
+            else:
+                out["delay"] = delay
         for key in ("max", "delay"):
             if key in out and out["do"] != "restart":
-                self.find("policy-value", path + (key,), "%s without restart" % key,
+                self.find("policy-alone", path + (key,), "%s without restart" % key,
                           'write do = "restart" or leave %s out' % key)
         return out
 
-    def _delay(self, value, path, out):
-        if self.form.compiled and (is_int(value) or isinstance(value, float)) and value >= 0:
-            out["delay"] = value
-            return
-        try:
-            out["delay"] = parse_time(value)
-        except (ValueError, AttributeError):
-            self.find("policy-value", path, "delay is %r" % (value,), 'write "500ms" or "1s"')
+
+# What a kind of image can be told: the keys that are without effect for it.
+UNUSED = {
+    "linux": ("modules",), "pvh": ("modules",), "elf64": ("modules",),
+    "multiboot1": (), "multiboot2": (),
+}
+RULE_OF = {"initrd": "initrd-unused", "modules": "modules-unused", "cmdline": "cmdline-unused"}
+
+
+def uses(kind, row, path):
+    """Findings about keys that a guest of this kind has no use for, or misuses."""
+    out = []
+    for key in UNUSED.get(kind, ("initrd", "modules", "cmdline")):
+        if row.get(key):
+            out.append(Finding(RULE_OF[key], path + (key,), "%s with kind %s" % (key, kind)))
+    text = row.get("cmdline")
+    if kind == "linux" and isinstance(text, str):
+        cmdline.check_linux(
+            text, bool(row.get("initrd")),
+            lambda rule, what, remedy=None: out.append(
+                Finding(rule, path + ("cmdline",), what, remedy)))
+    return out

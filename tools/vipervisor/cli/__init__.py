@@ -23,6 +23,7 @@ from . import (
     doctor,
     explain,
     new,
+    probe,
     run,
     watch,
 )
@@ -59,6 +60,7 @@ def build_parser() -> Parser:
     bench.add(commands)
     watch.add(commands)
     new.add(commands)
+    probe.add(commands)
     explain.add(commands)
     doctor.add(commands)
     completion.add(commands, build_parser)

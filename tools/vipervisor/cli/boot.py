@@ -134,7 +134,8 @@ def show(machine: Machine, timeout: float | None) -> int:
         lines = [line for line in console.text.splitlines() if line.strip()]
         for line in lines[:_FIRST_LINES]:
             print(f"{name}: {line}")
-    print(machine.exec("import hv; print(hv.guests())", limit).rstrip())
+    look = "probe" if (machine.partition.get("run") or {}).get("probe") else "guests"
+    print(machine.exec(f"import hv; print(hv.{look}())", limit).rstrip())
     for guest in machine.partition["guests"]:
         console = machine.console(guest["name"])
         print(f"{guest['name']}: {console.tail(1)}")

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .. import board, terminal
 from .. import build as builder
-from .. import terminal
+from ..errors import UsageError
 from . import common
 
 
@@ -20,7 +21,10 @@ def add(commands: Any) -> None:
         "CD or a USB stick, x.img is Bochs' raw disk, a folder gets the files for QEMU and a "
         "script. The same input makes the same bytes.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("file", type=Path, metavar="FILE", nargs="?")
+    parser.add_argument(
+        "--probe", action="store_true", help="an image that looks at its machine; no FILE"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="IMAGE")
     parser.add_argument("--cmdline", default="", help="the monitor's own command line")
     parser.add_argument("--json", action="store_true", help="the parts and sizes as JSON")
@@ -29,7 +33,12 @@ def add(commands: Any) -> None:
 
 def main(options: argparse.Namespace) -> int:
     builder.kind_of(options.output)
-    description, files = common.load_partition(options.file)
+    if options.probe == (options.file is not None):
+        raise UsageError("say either the partition FILE or --probe")
+    description: dict[str, Any] = board.DESCRIPTION
+    files: dict[str, Path] = {}
+    if not options.probe:
+        description, files = common.load_partition(options.file)
     if terminal.stderr_is_terminal():
         terminal.say(f"hv build: making {options.output}")
     built = builder.build(options.output, description, files, options.cmdline)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import caret, partition
+from .. import board, caret, partition
 
 FINDINGS = 1
 
@@ -20,12 +20,17 @@ def add(commands: Any) -> None:
         "owns which CPU and memory.",
     )
     parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--board", type=Path, metavar="BOARD",
+        help="compare with this machine, too: a description that `hv probe` wrote",
+    )
     parser.add_argument("--json", action="store_true", help="the findings as a JSON list")
     parser.set_defaults(function=main)
 
 
 def main(options: argparse.Namespace) -> int:
-    loaded = partition.load(options.file)
+    machine = board.load(options.board) if options.board is not None else None
+    loaded = partition.load(options.file, machine.for_rules if machine else None)
     if options.json:
         rows = [
             {
