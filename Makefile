@@ -42,7 +42,7 @@ ALL_TESTS = $(FAST_TESTS) $(wildcard tests/machine)
 export VIPERVISOR_RESULTS := build/test-results.json
 
 .PHONY: help setup build guests run run-vmx test test-full check bench clean distclean
-.PHONY: python3 monitor test-prepare check-only
+.PHONY: python3 monitor test-prepare check-only test-micropython
 
 help:
 	@echo "Vipervisor: a hypervisor toolkit for x86-64, programmed in Python."
@@ -51,6 +51,7 @@ help:
 	@echo "  make run-vmx    the same in Bochs (VT-x)"
 	@echo "  make test       check everything: style, units, core, booted machines"
 	@echo "  make test-full  the long tests too"
+	@echo "  make test-micropython  MicroPython's own tests on the booted monitor (some 6 minutes)"
 	@echo "  make bench      count instructions per exit on both back ends"
 	@echo
 	@echo "  make setup      only fetch and install what the others need (they do it themselves)"
@@ -117,6 +118,13 @@ test-full: test-prepare
 	@echo "[8/8] Tests: $(ALL_TESTS), long ones included"
 	@rm -f $(VIPERVISOR_RESULTS)
 	@$(PYTEST) $(PYTEST_FLAGS) $(ALL_TESTS)
+
+# MicroPython's own tests; BACKEND=vmx in Bochs, TESTS="basics/int1.py float" only some.
+test-micropython: python3
+	@$(SETUP) --quiet
+	+@$(BUILD_MONITOR)
+	@MICROPY_DIR='$(MICROPY_DIR)' PYTHONPATH=tools $(VENV_BIN)/python -m mptests \
+	    --backend $(or $(BACKEND),svm) $(TESTS)
 
 bench: python3
 	@$(SETUP) --quiet

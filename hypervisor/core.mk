@@ -33,6 +33,14 @@ $(BUILD)/gen/%.h: hypervisor/virt/%.c
 	@$(CORE_CC) $(CORE_CFLAGS) -MMD -MF $(@:.h=.d) -MT $@ -S -o $(@:.h=.s) $<
 	@sed -n 's/.*->\([A-Z0-9_]*\) \$$*\([-0-9]*\).*/#define \1 \2/p' $(@:.h=.s) > $@
 
+# The font of the screen: GNU Unifont, as GRUB has it.
+FONT ?= $(firstword $(wildcard /usr/share/grub/ascii.pf2 /usr/share/grub/unicode.pf2 \
+	/usr/share/grub2/unicode.pf2) /usr/share/grub/ascii.pf2)
+$(BUILD)/gen/font.h: tools/font.py
+	@mkdir -p $(@D)
+	@python3 tools/font.py $(FONT) $@
+$(BUILD)/core/hypervisor/cpu/display.o: $(BUILD)/gen/font.h
+
 $(BUILD)/core/%.o: %.c | $(CORE_OFFSET_HEADERS)
 	@mkdir -p $(@D)
 	@echo "  CC      $<"

@@ -36,12 +36,12 @@ CFLAGS += $(INC) -std=gnu11 -O2 -g -DNDEBUG -m64 -ffreestanding -nostdinc \
     -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-common \
     -ffunction-sections -fdata-sections -fmacro-prefix-map=$(MICROPY_DIR)/= \
     -fdebug-prefix-map=$(MICROPY_DIR)=micropython -Wall -Werror \
-    -DLFS2_NO_INTRINSICS -DLFS2_NO_ASSERT -DLFS2_NO_DEBUG -DLFS2_NO_WARN -DLFS2_NO_ERROR \
+    -DLFS2_NO_INTRINSICS -DLFS2_NO_DEBUG -DLFS2_NO_WARN -DLFS2_NO_ERROR \
     -DFFCONF_H=\"lib/oofatfs/ffconf.h\"
 
 # This folder's files. IRQ_C run in interrupt context, where nobody has saved the
 # SSE registers.
-IRQ_C = serial.c terminal.c native_break.c
+IRQ_C = serial.c terminal.c keyboard.c native_break.c
 PORT_C = main.c mphalport.c libc.c poll.c line_edit.c power.c emulator.c native.c machine_mem.c channel.c capture.c \
     modhv.c modhv_machine.c modhv_guest.c modhv_memory.c modhv_vcpu.c modhv_event.c modhv_exit.c modhv_look.c
 
@@ -69,6 +69,8 @@ $(addprefix $(BUILD)/, $(IRQ_C:.c=.o)) $(BUILD)/py/scheduler.o: CFLAGS += -mgene
 # What the compiler finds in sources that are not ours.
 $(BUILD)/lib/libm_dbl/%.o: CFLAGS += -Wno-maybe-uninitialized -Wno-unused-variable -Wno-parentheses \
     -Wno-unused-but-set-variable
+# Without its assertions LittleFS writes to files that were opened for reading.
+$(BUILD)/lib/littlefs/%.o: CFLAGS += -ULFS2_NO_ASSERT -include lfs_assert.h
 $(BUILD)/lib/littlefs/%.o $(BUILD)/lib/oofatfs/%.o: CFLAGS += -Wno-unused-function -Wno-unused-variable
 
 # Other flags, other objects.

@@ -8,7 +8,9 @@
 #include "cpu/smp.h"
 #include "lib/oofatfs/ff.h"
 #include "poll.h"
+#include "lfs_assert.h"
 #include "port.h"
+#include "py/mperrno.h"
 #include "py/runtime.h"
 #include "py/stream.h"
 #include "shared/timeutils/timeutils.h"
@@ -146,4 +148,8 @@ DWORD get_fattime(void) {
     timeutils_seconds_since_epoch_to_struct_time(mp_hal_time_ns() / 1000000000u, &t);
     return (DWORD)((t.tm_year - 1980u) << 25 | (unsigned)t.tm_mon << 21 | (unsigned)t.tm_mday << 16
                    | (unsigned)t.tm_hour << 11 | (unsigned)t.tm_min << 5 | (unsigned)t.tm_sec / 2);
+}
+
+void port_lfs_misused(void) {
+    mp_raise_OSError(MP_EBADF);
 }

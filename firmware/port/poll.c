@@ -63,6 +63,7 @@ void port_wait(int64_t timeout_ms) {
     if (timeout_ms == 0 || poll_background() || something_to_do()) {
         return;
     }
+    terminal_idle();
     uint64_t flags = irq_save();
     // Looked at again with interrupts off: what an interrupt brought since then
     // would otherwise be slept over.

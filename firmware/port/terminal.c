@@ -1,9 +1,12 @@
-// The prompt's line: COM1, with Ctrl-C taken out in the interrupt handler.
+// The prompt's line: COM1, and the machine's own screen and keyboard, with Ctrl-C taken
+// out in the interrupt handlers.
 #include "terminal.h"
 
 #include "cpu/insn.h"
 #include "cpu/log.h"
+#include "cpu/screen.h"
 #include "cpu/smp.h"
+#include "keyboard.h"
 #include "native.h"
 #include "py/runtime.h"
 #include "serial.h"
@@ -29,6 +32,7 @@ static bool take_interrupt(uint8_t key) {
     }
     if (wanted) {
         serial_drop(&com1);
+        keyboard_drop();
         mp_sched_keyboard_interrupt();
         native_interrupt();
     }
@@ -49,7 +53,7 @@ static struct serial com1 = {
 void mp_hal_set_interrupt_char(int c) {
     uint64_t flags = irq_save();
     mp_interrupt_char = c;
-    if (c >= 0 && serial_drop_to(&com1, (uint8_t)c)) {
+    if (c >= 0 && (serial_drop_to(&com1, (uint8_t)c) || keyboard_drop_to((uint8_t)c))) {
         mp_sched_keyboard_interrupt();
     }
     irq_restore(flags);
@@ -61,18 +65,26 @@ static void com1_interrupt(void) {
 
 void terminal_init(void) {
     serial_init(&com1, SERIAL_COM1_IRQ, com1_interrupt);
+    keyboard_init(take_interrupt);
 }
 
 int terminal_getc(void) {
-    return serial_getc(&com1);
+    int c = serial_getc(&com1);
+    return c >= 0 ? c : keyboard_getc();
 }
 
 bool terminal_has_input(void) {
-    return serial_has_input(&com1);
+    return serial_has_input(&com1) || keyboard_has_input();
 }
 
 void terminal_poll(void) {
     serial_service(&com1);
+    keyboard_service();
+    screen_show(true);
+}
+
+void terminal_idle(void) {
+    screen_show(false);
 }
 
 // The log makes its own line ends.
@@ -92,8 +104,13 @@ static void write_log(const char *text, size_t size) {
 }
 
 void terminal_write(const char *text, size_t size) {
-    if (!com1.present) {
+    if (screen_present()) {
+        screen_write(text, size);
+        screen_show(true);
+    } else if (!com1.present) {
         write_log(text, size);
+    }
+    if (!com1.present) {
         return;
     }
     while (size > 0) {

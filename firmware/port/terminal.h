@@ -1,4 +1,4 @@
-// The prompt's line: COM1.
+// The prompt's line: COM1, and the machine's own screen and keyboard.
 #ifndef VIPERVISOR_PORT_TERMINAL_H
 #define VIPERVISOR_PORT_TERMINAL_H
 
@@ -9,11 +9,14 @@
 void terminal_init(void);
 int terminal_getc(void); // -1: nothing typed
 bool terminal_has_input(void);
-// Everything gets out, however long it takes; without a UART it goes to the log.
+// Everything gets out, however long it takes; without a UART and a screen it goes to the
+// log.
 void terminal_write(const char *text, size_t size);
 void terminal_flush(void);
-// Services the UART; for machines whose serial interrupt never comes.
+// Services UART and keyboard, for machines whose interrupts never come, and the screen.
 void terminal_poll(void);
+// Before the CPU sleeps: what was written is seen.
+void terminal_idle(void);
 
 // While a handler runs under a prompt that is being edited, Ctrl-C belongs to the
 // handler once it has run for a moment (mphalport's interrupt character is off then).

@@ -21,12 +21,23 @@ struct boot_module {
     char args[200];
 };
 
+// What the loader left the screen as: nothing known, the VGA's text mode, or pixels.
+enum boot_framebuffer_kind { FRAMEBUFFER_NONE, FRAMEBUFFER_TEXT, FRAMEBUFFER_RGB };
+
+struct boot_framebuffer {
+    uint64_t base;
+    uint32_t pitch, width, height; // bytes a line; pixels
+    uint8_t kind, bits;
+    uint8_t red_position, red_size, green_position, green_size, blue_position, blue_size;
+};
+
 struct bootinfo {
     uint32_t loader;
     uint32_t range_count, module_count;
     struct boot_range ranges[BOOT_RANGES];
     struct boot_module modules[BOOT_MODULES];
     uint64_t rsdp; // 0: search low memory
+    struct boot_framebuffer framebuffer;
     char cmdline[512];
 };
 

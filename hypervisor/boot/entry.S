@@ -6,7 +6,11 @@
 #define MULTIBOOT2_MAGIC 0xE85250D6
 #define MULTIBOOT2_I386 0
 #define MULTIBOOT2_TAG_END 0
+#define MULTIBOOT2_TAG_CONSOLE 4
+#define MULTIBOOT2_TAG_FRAMEBUFFER 5
 #define MULTIBOOT2_TAG_ALIGN_MODULES 6
+#define MULTIBOOT2_OPTIONAL 1
+#define MULTIBOOT2_CONSOLE_EGA_TEXT 2
 
 #define CR0_PE 0x00000001
 #define CR0_WP 0x00010000
@@ -42,6 +46,14 @@ multiboot2_header:
     .long -(MULTIBOOT2_MAGIC + MULTIBOOT2_I386 + (multiboot2_end - multiboot2_header))
     .short MULTIBOOT2_TAG_ALIGN_MODULES, 0
     .long 8
+    .short MULTIBOOT2_TAG_CONSOLE, MULTIBOOT2_OPTIONAL
+    .long 12
+    .long MULTIBOOT2_CONSOLE_EGA_TEXT
+    .align 8
+    .short MULTIBOOT2_TAG_FRAMEBUFFER, MULTIBOOT2_OPTIONAL
+    .long 20
+    .long 0, 0, 0 // any width, height and depth
+    .align 8
     .short MULTIBOOT2_TAG_END, 0
     .long 8
 multiboot2_end:

@@ -4,6 +4,7 @@
 #include "boot/bootinfo.h"
 #include "boot/disk.h"
 #include "cpu/acpi.h"
+#include "cpu/display.h"
 #include "cpu/insn.h"
 #include "cpu/log.h"
 #include "cpu/memory.h"
@@ -17,7 +18,9 @@ void boot_main(uint32_t magic, uint32_t info) {
     log_init();
     trap_init_early();
     pic_mask_all();
-    if (!bootinfo_init(magic, info)) {
+    bool described = bootinfo_init(magic, info);
+    display_init();
+    if (!described) {
         panic("no memory map from the boot loader (magic %x): boot by multiboot 1, multiboot 2 "
             "or the raw disk image", magic);
     }
@@ -26,6 +29,7 @@ void boot_main(uint32_t magic, uint32_t info) {
         panic("the boot modules could not be read from the disk");
     }
     paging_init();
+    display_init(); // a framebuffer above 4 GiB
     cpu_features_init();
     if (trap_init_cpu(&cpus[CPU_CONTROL]) != 0) {
         panic("no memory for the control CPU's tables");

@@ -10,8 +10,9 @@
 
 enum {
     MB1_FLAG_CMDLINE = 1 << 2, MB1_FLAG_MODULES = 1 << 3, MB1_FLAG_MMAP = 1 << 6,
-    MB2_TAG_END = 0, MB2_TAG_CMDLINE = 1, MB2_TAG_MODULE = 3, MB2_TAG_MMAP = 6, MB2_TAG_RSDP1 = 14,
-    MB2_TAG_RSDP2 = 15,
+    MB2_TAG_END = 0, MB2_TAG_CMDLINE = 1, MB2_TAG_MODULE = 3, MB2_TAG_MMAP = 6, MB2_TAG_FRAMEBUFFER = 8,
+    MB2_TAG_RSDP1 = 14,
+    MB2_TAG_RSDP2 = 15, MB2_FRAMEBUFFER_RGB = 1, MB2_FRAMEBUFFER_TEXT = 2,
     RSDP_SIZE = 36,
 };
 
@@ -29,6 +30,16 @@ struct __attribute__((packed)) mb1_mmap {
 };
 struct __attribute__((packed)) mb2_tag {
     uint32_t type, size;
+};
+
+struct __attribute__((packed)) mb2_framebuffer {
+    struct mb2_tag tag;
+    uint64_t base;
+    uint32_t pitch, width, height;
+    uint8_t bits, kind;
+    uint16_t reserved;
+    // of MB2_FRAMEBUFFER_RGB
+    uint8_t red_position, red_size, green_position, green_size, blue_position, blue_size;
 };
 
 struct bootinfo bootinfo;
@@ -94,6 +105,7 @@ static void add_module(uint64_t start, uint64_t end, const char *string) {
 
 static void read_multiboot1(const struct mb1_info *info) {
     bootinfo.loader = BOOT_MULTIBOOT1;
+    bootinfo.framebuffer.kind = FRAMEBUFFER_TEXT; // as the BIOS leaves it
     if ((info->flags & MB1_FLAG_CMDLINE) != 0) {
         // "kernel-path words": the path is not an option
         const char *line = at(info->cmdline);
@@ -112,6 +124,22 @@ static void read_multiboot1(const struct mb1_info *info) {
     for (uint32_t i = 0; (info->flags & MB1_FLAG_MODULES) != 0 && i < info->mods_count; i++) {
         const struct mb1_module *m = (const struct mb1_module *)at(info->mods_addr) + i;
         add_module(m->start, m->end, at(m->string));
+    }
+}
+
+static void read_framebuffer(const struct mb2_framebuffer *tag) {
+    struct boot_framebuffer *f = &bootinfo.framebuffer;
+    if (tag->kind == MB2_FRAMEBUFFER_TEXT) {
+        f->kind = FRAMEBUFFER_TEXT;
+    } else if (tag->kind == MB2_FRAMEBUFFER_RGB && tag->tag.size >= sizeof(*tag) && tag->bits >= 15
+        && tag->bits <= 32) {
+        *f = (struct boot_framebuffer) {
+            .base = tag->base, .pitch = tag->pitch, .width = tag->width, .height = tag->height,
+            .kind = FRAMEBUFFER_RGB, .bits = tag->bits,
+            .red_position = tag->red_position, .red_size = tag->red_size,
+            .green_position = tag->green_position, .green_size = tag->green_size,
+            .blue_position = tag->blue_position, .blue_size = tag->blue_size,
+        };
     }
 }
 
@@ -134,6 +162,8 @@ static void read_multiboot2(uint64_t info) {
                 const uint64_t *range = at(e);
                 add_range(range[0], range[1], *(const uint32_t *)at(e + 16));
             }
+        } else if (tag->type == MB2_TAG_FRAMEBUFFER) {
+            read_framebuffer(at(p));
         } else if (tag->type == MB2_TAG_RSDP2 || (tag->type == MB2_TAG_RSDP1 && bootinfo.rsdp == 0)) {
             // The tag lies in memory that becomes a guest's: keep a copy.
             static char rsdp[RSDP_SIZE];
@@ -154,6 +184,7 @@ bool bootinfo_init(uint32_t magic, uint32_t info) {
             break;
         case DISK_BOOT_MAGIC:
             bootinfo.loader = BOOT_DISK;
+            bootinfo.framebuffer.kind = FRAMEBUFFER_TEXT;
             return disk_ranges(&bootinfo) == 0;
         default:
             return false;

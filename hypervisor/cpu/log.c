@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "cpu/insn.h"
+#include "cpu/screen.h"
 
 enum {
     COM1 = 0x3F8,
@@ -58,9 +59,12 @@ static void log_line(const char *text) {
     for (; *text != 0; text++) {
         if (*text == '\n') {
             log_putc('\r');
+            screen_write("\r", 1);
         }
         log_putc(*text);
+        screen_write(text, 1);
     }
+    screen_show(false);
     __atomic_store_n(&log_lock, 0, __ATOMIC_RELEASE);
     irq_restore(flags);
 }
@@ -82,6 +86,11 @@ void log_flush(void) {
     }
 }
 
+void log_take_over(void) {
+    __atomic_store_n(&log_lock, 0, __ATOMIC_RELEASE);
+    screen_break_lock();
+}
+
 void panic(const char *format, ...) {
     char line[512];
     va_list args;
@@ -89,7 +98,7 @@ void panic(const char *format, ...) {
     irq_disable();
     fmt_vsnprintf(line, sizeof(line), format, args);
     va_end(args);
-    __atomic_store_n(&log_lock, 0, __ATOMIC_RELEASE); // whoever holds it may be us
+    log_take_over();
     log_line("\nvipervisor: panic: ");
     log_line(line);
     log_line("\nvipervisor: the machine is stopped; reset it to go on\n");

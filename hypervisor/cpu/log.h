@@ -12,6 +12,9 @@ void log_init(void);
 // %s %c %d %u %x with l/ll, %p, width and zero padding; nothing else.
 void log_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+// Before last words: whoever holds an output may be us, and does not go on.
+void log_take_over(void);
+
 // Waits until the UART has sent everything: call it before the power goes.
 void log_flush(void);
 

@@ -2,6 +2,7 @@
 #include <stdbool.h>
 
 #include "boot/bootinfo.h"
+#include "cpu/display.h"
 #include "cpu/insn.h"
 #include "cpu/log.h"
 #include "cpu/memory.h"
@@ -125,11 +126,16 @@ void paging_init(void) {
     // 2. Low memory that maps seldom list: BIOS data, ROM, the ACPI tables' anchor.
     map(0x9F000, 0x9F000, 0x100000 - 0x9F000, MAP_RO);
     map(0xB8000, 0xB8000, 0x8000, MAP_DEVICE);
+    size_t size;
+    uint64_t frame = display_framebuffer(&size);
+    if (size != 0) {
+        uint64_t first = frame & ~(PAGE_SIZE - 1), end = (frame + size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
+        map(first, first, end - first, MAP_DEVICE);
+    }
     // 3. The monitor itself, and its regions.
     map_self(__image_start, __text_end, MAP_RX);
     map_self(__text_end, __rodata_end, MAP_RO);
     map_self(__rodata_end, __image_end, MAP_RW);
-    size_t size;
     char *base = pool_region(&size);
     map_self(base, base + size, MAP_RW);
     base = heap_region(&size);

@@ -145,6 +145,7 @@ static const char *const exception_names[32] = {
 
 static _Noreturn void report(const struct trap_frame *f) {
     const char *name = f->vector < 32 ? exception_names[f->vector] : "interrupt";
+    log_take_over();
     log_printf("\nvipervisor: CPU %u took %s (vector %lu, error %lx) in the monitor\n",
         this_cpu()->index, name != NULL ? name : "reserved", f->vector, f->error);
     log_printf("  rip %016lx  cs %04lx  rflags %08lx  cr2 %016lx  cr3 %lx\n",

@@ -15,7 +15,10 @@ def check_ruff(root: Path) -> list[str]:
 
 
 def check_mypy(root: Path) -> list[str]:
-    wanted = ("tools/vipervisor", "tools/prepare", "tools/check", "guests/linux/initramfs.py")
+    wanted = (
+        "tools/vipervisor", "tools/prepare", "tools/check", "tools/mptests",
+        "guests/linux/initramfs.py",
+    )
     present = [name for name in wanted if (root / name).exists()]
     return _run(root, ["mypy", "--no-error-summary", "--hide-error-context", *present])
 

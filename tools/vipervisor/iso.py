@@ -54,7 +54,8 @@ set timeout=0
 menuentry "Vipervisor" {{
     echo "Vipervisor: loading"
     multiboot2 /boot/vipervisor.elf {cmdline}
-{modules}    boot
+{modules}    if [ "$grub_platform" = pc ]; then set gfxpayload=text; fi
+    boot
 }}
 """
 

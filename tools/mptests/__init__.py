@@ -1,0 +1,1 @@
+"""MicroPython's own tests, run on a booted monitor: `python -m mptests`."""
