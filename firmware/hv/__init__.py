@@ -13,13 +13,14 @@ from hv.device import Device  # noqa: E402
 from hv.explain import cost, explain, why  # noqa: E402
 from hv.vm import Guest, guest, guests  # noqa: E402
 from hv.host import Machine  # noqa: E402
+from hv.moves import states  # noqa: E402
 
 machine = Machine()
 handler_limit = 1000  # milliseconds that a handler may take; 0: no limit
 
 __all__ = [
     "ABI", "Device", "Guest", "TimeoutError", "cost", "explain", "guest", "guests", "machine",
-    "why",
+    "states", "why",
 ]
 
 

@@ -172,3 +172,11 @@ def reset_all(guest):
         for device, _ in list(guest._slots.devices.values()):
             device.cancel()
             device.reset()
+
+
+def forget_all(guest):
+    """Before the guest is destroyed: nothing of a device calls back any more."""
+    if guest._slots:
+        for device, _ in list(guest._slots.devices.values()):
+            device.cancel()
+            device.guest = None

@@ -94,8 +94,7 @@ def changed(guest_id):
     try:
         info = _hv.guest_info(guest_id)
     except (OSError, ValueError):
-        _seen.pop(guest_id, None)  # destroyed since
-        timers.cancel(("restart", guest_id))
+        forget(guest_id)  # destroyed since
         return
     state = info["state"]
     # A second end may look like the first: they are told apart by the starts before.
@@ -123,6 +122,13 @@ def changed(guest_id):
     notice(line)
     if again:
         _again(guest, policy)
+
+
+def forget(guest_id):
+    """A guest was destroyed: its number may be another one's soon."""
+    _seen.pop(guest_id, None)
+    timers.cancel(("restart", guest_id))
+    timers.cancel(("ready", guest_id))
 
 
 def _again(guest, policy):

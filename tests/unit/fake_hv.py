@@ -123,7 +123,7 @@ def memory():
     used = sum([s for g in WORLD.guests.values() for _, s in g.ram])
     free = WORLD.total - used - (64 << 20)
     return {"total": WORLD.total, "free": free, "largest": free, "monitor": 8 << 20,
-            "heap": 16 << 20, "ranges": ((0, WORLD.total, 1),)}
+            "heap": 16 << 20, "pool": 4 << 20, "ranges": ((0, WORLD.total, 1),)}
 
 
 def modules():
