@@ -50,10 +50,12 @@ def notice(text):
 
 
 def complain(text):
-    """A notice that nobody may miss: a host that runs one guest is told as well."""
+    """A notice that nobody may miss: the host is told as well."""
     notice(text)
     if quiet:
         channel.error(text)
+    else:
+        channel.complaint(text)
 
 
 def pump():

@@ -106,6 +106,10 @@ def tsc():
     return WORLD.now
 
 
+def first_start():
+    return True
+
+
 def cpus():
     owner = {}
     for i, g in WORLD.guests.items():
@@ -481,6 +485,8 @@ def claim(i, slot, kind, low, high, mode):
 
 
 def unclaim(i, slot):
+    if slot not in _g(i).claims:
+        raise OSError(EINVAL)
     del _g(i).claims[slot]
 
 

@@ -22,6 +22,7 @@ from . import (
     completion,
     doctor,
     explain,
+    live,
     new,
     run,
     watch,
@@ -58,6 +59,7 @@ def build_parser() -> Parser:
     attach.add(commands)
     bench.add(commands)
     watch.add(commands)
+    live.add(commands)
     new.add(commands)
     explain.add(commands)
     doctor.add(commands)
