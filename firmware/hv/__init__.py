@@ -13,13 +13,15 @@ from hv.device import Device  # noqa: E402
 from hv.explain import cost, explain, why  # noqa: E402
 from hv.vm import Guest, guest, guests  # noqa: E402
 from hv.host import Machine  # noqa: E402
+from hv.moves import states  # noqa: E402
+from hv.live import policies, policy  # noqa: E402
 
 machine = Machine()
 handler_limit = 1000  # milliseconds that a handler may take; 0: no limit
 
 __all__ = [
-    "ABI", "Device", "Guest", "TimeoutError", "cost", "explain", "guest", "guests", "machine",
-    "probe", "why",
+    "ABI", "Device", "Guest", "TimeoutError", "after", "cost", "every", "explain", "guest",
+    "guests", "machine", "policies", "policy", "probe", "states", "why",
 ]
 
 
@@ -28,6 +30,20 @@ def probe():
     from hv import board
 
     return board.Board()
+
+
+def after(milliseconds, function):
+    """Calls function() once, later; returns a timer with cancel()."""
+    from hv import timers
+
+    return timers.timer(milliseconds, function, False)
+
+
+def every(milliseconds, function):
+    """Calls function() again and again; returns a timer with cancel()."""
+    from hv import timers
+
+    return timers.timer(milliseconds, function, True)
 
 
 def _variables():
@@ -51,6 +67,10 @@ def _init(namespace):
     boot.again()
     _variables()
     _hv.handler_names(namespace["hv"].__dict__)
+    if not _hv.first_start():
+        from hv import live
+
+        live.again()
     _hv.notify(events.wake)
 
 

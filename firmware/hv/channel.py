@@ -71,5 +71,10 @@ def error(message):
     send(EVENT, 0, {"event": "error", "message": message})
 
 
+def complaint(message):
+    """What went wrong in Python while the partition runs on."""
+    send(EVENT, 0, {"event": "complaint", "message": message})
+
+
 def booted(name):
     send(EVENT, 0, {"event": "boot", "partition": name})

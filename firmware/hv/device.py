@@ -106,13 +106,20 @@ def _memory(device, base):
 
 def attach(guest, device, ports, mmio, size, irq, name):
     """g.attach()."""
-    if device.guest is not None:
+    policy = exits.recording
+    if device.guest is not None and not (policy and policy.leaves(device)):
         raise OSError(EBUSY, "%r is attached already" % device)
     if ports is None and mmio is None and irq is None:
         raise ValueError("say where the device is: ports=0x510, mmio=0xfeb00000 with size=, irq=9")
     mine = exits.slots(guest)
     name = name or type(device).__name__.lower()
-    if name in mine.devices:
+    there = mine.devices.get(name)
+    if policy is not None:
+        if policy.device_of(guest, name) or (there and not policy.leaves(there[0])):
+            there = there or policy
+        else:
+            there = None
+    if there is not None:
         raise ValueError("%s has a device %s already; give this one a name=" % (guest.name, name))
     spans = []
     if ports is not None:
@@ -132,11 +139,15 @@ def attach(guest, device, ports, mmio, size, irq, name):
     if irq is not None and not 0 <= irq < 24:
         raise ValueError("irq %d is outside 0 to 23" % irq)
     made = []
+    for kind, key, low, high, wrap in spans:
+        made.append(exits.Handler(guest, "%s (%s)" % (name, kind), kind, "instead",
+                                  {key: (low, high)}, wrap(device, low)))
+    if policy is not None:
+        return policy.add_device(guest, device, name, irq, made)
     try:
-        for kind, key, low, high, wrap in spans:
-            handler = exits.Handler(guest, "%s (%s)" % (name, kind), kind, "instead",
-                                    {key: (low, high)}, wrap(device, low))
-            made.append(handler.on())
+        for handler in made:
+            low, high = handler.claims()[0][1:3]
+            handler.on()
     except OSError as e:
         for handler in made:
             handler.off()
@@ -144,6 +155,12 @@ def attach(guest, device, ports, mmio, size, irq, name):
             raise OSError(17, "%#x to %#x is memory or another device of %s" % (
                 low, high, guest.name))
         raise
+    return settle(guest, device, name, irq, made)
+
+
+def settle(guest, device, name, irq, made):
+    """The device is the guest's now."""
+    mine = exits.slots(guest)
     device.guest = guest
     device.line = irq
     device.name = name
@@ -172,3 +189,11 @@ def reset_all(guest):
         for device, _ in list(guest._slots.devices.values()):
             device.cancel()
             device.reset()
+
+
+def forget_all(guest):
+    """Before the guest is destroyed: nothing of a device calls back any more."""
+    if guest._slots:
+        for device, _ in list(guest._slots.devices.values()):
+            device.cancel()
+            device.guest = None

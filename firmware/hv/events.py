@@ -50,10 +50,12 @@ def notice(text):
 
 
 def complain(text):
-    """A notice that nobody may miss: a host that runs one guest is told as well."""
+    """A notice that nobody may miss: the host is told as well."""
     notice(text)
     if quiet:
         channel.error(text)
+    else:
+        channel.complaint(text)
 
 
 def pump():
@@ -94,8 +96,7 @@ def changed(guest_id):
     try:
         info = _hv.guest_info(guest_id)
     except (OSError, ValueError):
-        _seen.pop(guest_id, None)  # destroyed since
-        timers.cancel(("restart", guest_id))
+        forget(guest_id)  # destroyed since
         return
     state = info["state"]
     # A second end may look like the first: they are told apart by the starts before.
@@ -123,6 +124,13 @@ def changed(guest_id):
     notice(line)
     if again:
         _again(guest, policy)
+
+
+def forget(guest_id):
+    """A guest was destroyed: its number may be another one's soon."""
+    _seen.pop(guest_id, None)
+    timers.cancel(("restart", guest_id))
+    timers.cancel(("ready", guest_id))
 
 
 def _again(guest, policy):

@@ -8,6 +8,7 @@ import _hv
 from hv import text
 
 SLOTS = 31
+recording = None  # a policy that is being read gathers what it registers (live.py)
 ALL = 0xFFFF_FFFF_FFFF_FFFF
 EBUSY, ENOSPC = 16, 28
 
@@ -52,6 +53,7 @@ class Slots:
     def __init__(self, guest):
         self.guest = guest
         self.table = [_core] * (SLOTS + 1)  # what is called, by slot
+        self.table[SLOTS] = _vanished  # the slot of an exit whose handler has gone meanwhile
         self.owners = [None] * SLOTS
         self.named = {}  # name -> Handler
         self.devices = {}  # name -> (Device, its handlers)
@@ -96,6 +98,15 @@ def _core(x):
     x.core()
 
 
+def _vanished(x):
+    """The handler went while the exit waited: who takes such exits now, else the core."""
+    x.core()
+    for owner in slots(x.guest).owners:
+        if owner is not None and owner.takes(x):
+            return owner.function(x)
+    return None
+
+
 class Handler:
     """What g.on() returns: hits, off(), on(), remove()."""
 
@@ -116,19 +127,44 @@ class Handler:
         self._more = tuple([(k, span(filters[k])) for k in more if k in filters])
         self._slots = []
         self._hits = 0
+        self.recorder = recording  # until the policy that made it is complete
+        self.wanted = True
+
+    def call(self):
+        """What the core calls."""
+        return self._filtered if self._more else self.function
+
+    def claims(self):
+        """What it takes, as `_hv.claim` is told."""
+        return [(kind, self._low, self._high, self.mode) for kind in self._kinds]
+
+    def takes(self, x):
+        """True for an exit that it would be given."""
+        if self.mode == "watch":
+            return False
+        kind = "mmio" if x.kind == "nested_fault" and self.kind == "mmio" else x.kind
+        if kind not in self._kinds:
+            return False
+        first = KINDS[self.kind][1]
+        if first and not self._low <= getattr(x, first) <= self._high:
+            return False
+        for name, (low, high) in self._more:
+            if not low <= getattr(x, name) <= high:
+                return False
+        return True
 
     def on(self):
         """Answers exits again after off()."""
-        if not self._slots:
+        self.wanted = True
+        if self.recorder is None and not self._slots:
             mine = slots(self.guest)
-            call = self._filtered if self._more else self.function
-            for kind in self._kinds:
-                self._slots.append(
-                    mine.take(self, call, kind, self._low, self._high, self.mode))
+            for claim in self.claims():
+                self._slots.append(mine.take(self, self.call(), *claim))
         return self
 
     def off(self):
         """The core answers alone until on()."""
+        self.wanted = False
         self._hits = self.hits
         for slot in self._slots:
             slots(self.guest).release(slot)
@@ -138,6 +174,9 @@ class Handler:
     def remove(self):
         """Ends it for good."""
         self.off()
+        if self.recorder is not None:
+            self.recorder.drop(self)
+            return
         named = slots(self.guest).named
         if named.get(self.name) is self:
             del named[self.name]
@@ -202,10 +241,12 @@ def on(guest, kind, name, instead, filters):
         said = name or getattr(function, "__name__", "<lambda>")
         if said == "<lambda>":  # these do not replace each other
             said = kind
-            while said in named:
+            while said in (recording.names_of(guest) if recording else named):
                 said += "'"
         mode = "instead" if instead else "after"
         handler = Handler(guest, said, kind, mode, filters, function)
+        if recording is not None:
+            return recording.add(handler)
         if said in named:
             named[said].remove()
         handler.on()
@@ -263,6 +304,9 @@ class Watch(Handler):
 
     def remove(self):
         self.off()
+        if self.recorder is not None:
+            self.recorder.drop(self)
+            return
         mine = slots(self.guest)
         if self in mine.watches:
             mine.watches.remove(self)
@@ -274,6 +318,8 @@ def watch(guest, kind, function, filters):
     if kind == "mmio":
         kind = "nested_fault"
     made = Watch(guest, "watch %s" % kind, kind, "watch", filters, function)
+    if recording is not None:
+        return recording.add(made)
     made.on()
     slots(guest).watches.append(made)
     return made

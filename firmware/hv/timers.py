@@ -32,3 +32,59 @@ def _arm():
     if _due:
         first = min([row[0] for row in _due.values()])
         _hv.alarm(max(first - clock.milliseconds(), 0))
+
+
+# -- what hv.after() and hv.every() return
+
+recording = None  # a policy that is being read keeps its timers until it is complete
+
+
+class Timer:
+    """A call that is due later, once or again and again; cancel() ends it."""
+
+    def __init__(self, milliseconds, function, again):
+        if milliseconds < 1:
+            raise ValueError("%s ms is no time; give 1 or more" % milliseconds)
+        self.milliseconds = milliseconds
+        self.function = function
+        self.again = again
+        self.calls = 0
+        self.armed = False
+
+    def start(self):
+        self.armed = True
+        after(self, self.milliseconds, self._call)
+        return self
+
+    def cancel(self):
+        self.armed = False
+        cancel(self)
+
+    def _call(self):
+        self.calls += 1
+        self.armed = self.again
+        if self.again:
+            after(self, self.milliseconds, self._call)
+        try:
+            self.function()
+        except Exception as e:
+            from hv import events
+
+            self.cancel()
+            events.complain("%r ended: its function failed\n%s" % (
+                self, events.traceback(e).strip()))
+
+    def __repr__(self):
+        name = getattr(self.function, "__name__", "function")
+        return "<timer %s, %s %d ms, %d calls%s>" % (
+            name, "every" if self.again else "after", self.milliseconds, self.calls,
+            "" if self.armed else ", over")
+
+
+def timer(milliseconds, function, again):
+    """hv.after() and hv.every(); those of a policy start when it is complete."""
+    made = Timer(milliseconds, function, again)
+    if recording is not None:
+        recording.timers.append(made)
+        return made
+    return made.start()

@@ -1,7 +1,7 @@
 """Guests: made, loaded, started, looked at."""
 
 import _hv
-from hv import acpi, clock, cpuid, exits, mptable, msr, smbios, text
+from hv import acpi, clock, cpuid, exits, moves, mptable, msr, smbios, text
 from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
@@ -16,6 +16,7 @@ CPUID_MAX_EXTENDED = 0x8000_0000
 CPUID_FEATURES = 0x8000_0001
 CPUID_ADDRESS_SIZES = 0x8000_0008
 KHZ = 1000
+GONE = 0xFFFF_FFFF  # the number of a guest that was destroyed
 VCPUS_MAX = 8  # GUEST_VCPUS of virt/guest.h
 
 # Guests by id, so that a name is always the same object.
@@ -195,7 +196,7 @@ class Guest:
 
     def load(self, image, initrd=(), cmdline="", kind=None, modules=()):
         """Loads a boot module by name; its kind is detected unless said."""
-        self._need("new", "load")
+        self._need("load")
         if isinstance(initrd, str):
             initrd = (initrd,)
         if isinstance(modules, str):
@@ -229,7 +230,7 @@ class Guest:
 
     def start(self):
         """Starts the guest at its entry point."""
-        self._need("new", "start")
+        self._need("start")
         if self._entry is None:
             raise OSError(EINVAL, "%s has no image; load() one first" % self.name)
         _hv.guest_start(self.id)
@@ -237,14 +238,12 @@ class Guest:
 
     def pause(self):
         """Stops the guest's vCPUs where they are."""
-        self._need("running", "pause")
-        _hv.guest_pause(self.id)
+        self._move("pause", _hv.guest_pause)
         return self
 
     def resume(self):
         """Lets a paused guest go on."""
-        self._need("paused", "resume")
-        _hv.guest_resume(self.id)
+        self._move("resume", _hv.guest_resume)
         return self
 
     def paused(self):
@@ -270,39 +269,40 @@ class Guest:
 
     def stop(self):
         """Ends the guest; its memory stays to be looked at."""
-        if self.state not in ("running", "paused"):
-            raise OSError(EINVAL, "%s is %s; only a running or paused guest stops" % (
-                self.name, self.state))
-        _hv.guest_stop(self.id)
+        self._move("stop", _hv.guest_stop)
         return self
 
     def destroy(self):
         """Gives back the guest's CPUs and memory; it is gone afterwards."""
+        from hv import device, events
+
         if self.state in ("running", "paused"):
             _hv.guest_stop(self.id)
+        device.forget_all(self)
         _hv.guest_destroy(self.id)
         _known.pop(self.id, None)
+        events.forget(self.id)
+        # The number may be another guest's soon: what is left of this one has none.
+        self.id = self.memory._id = self.screen._id = GONE
+        for words in (self.memory.u8, self.memory.u16, self.memory.u32, self.memory.u64):
+            words._id = GONE
+        for vcpu in self.vcpus:
+            vcpu._guest = GONE
 
-    REMEDY = {
-        ("load", "running"): "stop() and reset() it first",
-        ("load", "paused"): "stop() and reset() it first",
-        ("load", "off"): "reset() it first",
-        ("load", "crashed"): "reset() it first",
-        ("start", "paused"): "resume() it",
-        ("start", "off"): "reset() it first",
-        ("start", "crashed"): "reset() it first",
-        ("resume", "new"): "start() it",
-    }
-
-    def _need(self, state, verb):
+    def _need(self, verb):
         now = self.state
-        if now == state:
-            return
-        hint = self.REMEDY.get((verb, now))
-        if hint is None:
-            hint = "only a %s guest can %s" % (state, verb)
-        number = EBUSY if now == "running" else EINVAL
-        raise OSError(number, "%s is %s; %s" % (self.name, now, hint))
+        said = moves.refusal(self.name, now, verb)
+        if said is not None:
+            raise OSError(EBUSY if now == "running" else EINVAL, said)
+
+    def _move(self, verb, call):
+        self._need(verb)
+        try:
+            call(self.id)
+        except OSError as e:
+            if len(e.args) == 1:  # the core says the number only
+                self._need(verb)  # the guest ended meanwhile
+            raise
 
     # -- looking
 
@@ -313,6 +313,11 @@ class Guest:
             return _hv.guest_info(self.id)
         except (OSError, ValueError):
             raise OSError(ENOENT, "%s was destroyed" % self.name)
+
+    @property
+    def moves(self):
+        """What it can be told in its present state: ("pause", "stop", ...)."""
+        return moves.legal(self.state)
 
     @property
     def kind(self):
@@ -381,10 +386,9 @@ class Guest:
     def wait(self, *names, timeout=None):
         """Waits for a state ("off", "crashed", "paused", ...) and returns it."""
         wanted = ["crashed" if n == "crash" else n for n in names] or ["off", "crashed"]
-        states = ("new", "running", "paused", "off", "crashed")
         for name in wanted:
-            if name not in states:
-                raise ValueError(text.unknown("state", name, states))
+            if name not in moves.STATES:
+                raise ValueError(text.unknown("state", name, moves.STATES))
 
         def reached():
             return self.state if self.state in wanted else None
@@ -416,14 +420,20 @@ class _Paused:
         self._resume = False
 
     def __enter__(self):
-        self._resume = self._guest.state == "running"
-        if self._resume:
-            self._guest.pause()
+        if self._guest.state == "running":
+            try:
+                self._guest.pause()
+                self._resume = True
+            except OSError:
+                if self._guest.state == "running":
+                    raise
+                # it ended just now: it stands still, too
         return self._guest
 
     def __exit__(self, *error):
-        if self._resume and self._guest.state == "paused":
-            self._guest.resume()
+        guest = self._guest
+        if self._resume and guest.exists() and guest.state == "paused":
+            guest.resume()
 
 
 class Exits(dict):

@@ -102,6 +102,7 @@ static mp_obj_t hv_memory(void) {
     store_u64(d, MP_QSTR_monitor, memory_monitor());
     store_u64(d, MP_QSTR_heap, heap);
     store_u64(d, MP_QSTR_rsdp, acpi.rsdp);
+    store_u64(d, MP_QSTR_pool, page_free_count() * PAGE_SIZE);
     mp_obj_t ranges = mp_obj_new_list(0, NULL);
     for (uint32_t i = 0; i < bootinfo.range_count; i++) {
         const struct boot_range *r = &bootinfo.ranges[i];

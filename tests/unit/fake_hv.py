@@ -106,6 +106,10 @@ def tsc():
     return WORLD.now
 
 
+def first_start():
+    return True
+
+
 def cpus():
     owner = {}
     for i, g in WORLD.guests.items():
@@ -123,7 +127,7 @@ def memory():
     used = sum([s for g in WORLD.guests.values() for _, s in g.ram])
     free = WORLD.total - used - (64 << 20)
     return {"total": WORLD.total, "free": free, "largest": free, "monitor": 8 << 20,
-            "heap": 16 << 20, "ranges": ((0, WORLD.total, 1),)}
+            "heap": 16 << 20, "pool": 4 << 20, "ranges": ((0, WORLD.total, 1),)}
 
 
 def modules():
@@ -481,6 +485,8 @@ def claim(i, slot, kind, low, high, mode):
 
 
 def unclaim(i, slot):
+    if slot not in _g(i).claims:
+        raise OSError(EINVAL)
     del _g(i).claims[slot]
 
 

@@ -1,6 +1,7 @@
 """Guests at the prompt: states, errors, registers, memory, console, tables."""
 
 import re
+from pathlib import Path
 
 import pytest
 from unit import fake_hv, images
@@ -33,7 +34,7 @@ def test_life(hv):
     ("start", "resume", "a is running; only a paused guest can resume"),
     ("", "pause", "a is new; only a running guest can pause"),
     ("", "resume", r"a is new; start\(\) it"),
-    ("", "stop", "a is new; only a running or paused guest stops"),
+    ("", "stop", "a is new; only a running or paused guest can stop .now it can load, start"),
     ("start stop", "start", r"a is off; reset\(\) it first"),
     ("start pause", "start", r"a is paused; resume\(\) it"),
 ])
@@ -43,6 +44,27 @@ def test_states_are_errors_with_a_remedy(hv, before, verb, text):
         getattr(g, step)()
     with pytest.raises(OSError, match=text):
         getattr(g, verb)("k") if verb == "load" else getattr(g, verb)()
+
+
+def test_the_page_has_the_table_of_moves():
+    from hv import moves
+
+    page = (Path(__file__).resolve().parents[2] / "docs" / "python.md").read_text()
+    for row in moves.Moves().rows():
+        assert "| %s |" % " | ".join(row) in page
+    assert "crashed" in repr(moves.states()) and moves.legal("off") == ("reset", "destroy")
+
+
+def test_a_destroyed_guest_reaches_no_other(hv):
+    old = hv.Guest("a", memory="2M")
+    old.destroy()
+    new = hv.Guest("b", memory="2M")
+    assert new.id == 0 and not old.exists()
+    for use in (lambda: old.state, lambda: old.memory[0], lambda: old.vcpus[0].rax,
+                lambda: old.exits, old.stop, old.destroy):
+        with pytest.raises((OSError, ValueError)):
+            use()
+    assert new.exists() and new.state == "new"
 
 
 def test_start_without_image(hv):

@@ -22,6 +22,7 @@ from . import (
     completion,
     doctor,
     explain,
+    live,
     new,
     probe,
     run,
@@ -59,6 +60,7 @@ def build_parser() -> Parser:
     attach.add(commands)
     bench.add(commands)
     watch.add(commands)
+    live.add(commands)
     new.add(commands)
     probe.add(commands)
     explain.add(commands)
