@@ -229,7 +229,19 @@ def _run(stream, source):
     channel.send(channel.EXEC_END, stream, end)
 
 
+KEPT = 12  # lines of a traceback at either end: a recursion has thousands
+
+
 def traceback(error):
+    """The traceback, without the middle of a long one."""
+    lines = _traceback(error).splitlines()
+    if len(lines) > 2 * KEPT + 1:
+        left_out = "  ... %d lines more ..." % (len(lines) - 2 * KEPT)
+        lines = lines[:KEPT] + [left_out] + lines[-KEPT:]
+    return "\n".join(lines) + "\n"
+
+
+def _traceback(error):
     out = io.StringIO()
     if hasattr(sys, "print_exception"):
         sys.print_exception(error, out)

@@ -6,6 +6,7 @@
 #include "cpu/smp.h"
 #include "modhv.h"
 #include "modhv_table.h"
+#include "native.h"
 #include "poll.h"
 #include "py/runtime.h"
 #include "py/smallint.h"
@@ -22,7 +23,9 @@ struct exit_object {
 MP_REGISTER_ROOT_POINTER(mp_obj_t hv_exit_objects[128]);
 _Static_assert(GUEST_MAX * GUEST_VCPUS == 128, "one root pointer a vCPU");
 
-static uint64_t handler_since; // host TSC at which the present handler was told its exit
+// Host TSC at which the present handler was told its exit, and how long it may take as
+// last looked up: in an interrupt nothing is looked up.
+static volatile uint64_t handler_since, handler_ticks;
 
 void exit_reset(void) {
     for (size_t i = 0; i < MP_ARRAY_SIZE(MP_STATE_VM(hv_exit_objects)); i++) {
@@ -50,13 +53,40 @@ static uint64_t limit(void) {
     return ns_to_tsc((uint64_t)MP_OBJ_SMALL_INT_VALUE(e->value) * 1000000);
 }
 
+static mp_obj_t too_long(void) {
+    handler_since = 0;
+    return mp_obj_new_exception_msg(&mp_type_KeyboardInterrupt,
+        MP_ERROR_TEXT("the handler ran longer than hv.handler_limit"));
+}
+
+bool exit_serving(void) {
+    return handler_since != 0;
+}
+
+bool exit_late(void) {
+    return handler_since != 0 && rdtsc() - handler_since > handler_ticks;
+}
+
+void exit_raise_late(void) {
+    nlr_raise(too_long());
+}
+
 // Between bytecodes: a handler that runs too long is ended by an exception that
 // `except Exception` does not stop.
 void exit_check_limit(void) {
-    if (handler_since != 0 && rdtsc() - handler_since > limit()) {
-        handler_since = 0;
-        mp_sched_exception(mp_obj_new_exception_msg(&mp_type_KeyboardInterrupt,
-            MP_ERROR_TEXT("the handler ran longer than hv.handler_limit")));
+    if (handler_since != 0) {
+        handler_ticks = limit();
+        if (exit_late()) {
+            mp_sched_exception(too_long());
+        }
+    }
+}
+
+static void handler_begins(void) {
+    handler_since = rdtsc();
+    if (!native_watches_handlers()) {
+        handler_ticks = limit();
+        native_watch_handlers();
     }
 }
 
@@ -370,7 +400,7 @@ mp_obj_t exit_serve(const struct vcpu *v) {
     if (object == MP_OBJ_NULL) {
         return mp_const_none; // nobody claims before its Exit is made
     }
-    handler_since = rdtsc();
+    handler_begins();
     if ((slots & (slots - 1)) != 0) {
         return told(MP_QSTR_several, x, mp_const_none);
     }

@@ -1,7 +1,8 @@
-// Executable memory for @native and @viper code, and Ctrl-C inside it.
+// Executable memory for @native and @viper code, and what ends a loop in it.
 #ifndef VIPERVISOR_PORT_NATIVE_H
 #define VIPERVISOR_PORT_NATIVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,5 +12,8 @@ size_t native_free(void);
 
 // Called in interrupt context when a KeyboardInterrupt was made pending.
 void native_interrupt(void);
+// A handler begins: from time to time an interrupt looks whether it runs too long.
+void native_watch_handlers(void);
+bool native_watches_handlers(void);
 
 #endif

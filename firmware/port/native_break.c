@@ -1,4 +1,4 @@
-// Ctrl-C inside @native and @viper code, and faults in Python.
+// Ctrl-C and hv.handler_limit inside @native and @viper code, and faults in Python.
 //
 // Native code never looks for pending exceptions, so when the interrupted instruction
 // lies in it, the interrupt returns to a function that raises. When it lies in C
@@ -29,6 +29,7 @@ enum {
     PIT_HZ = 1193182,
     PIT_IRQ = 0,
     LOOK_AGAIN = PIT_HZ / 200, // 5 ms
+    LOOK_AFTER_HANDLERS = PIT_HZ / 20, // 50 ms
     EXCEPTION_GP = 13,
     EXCEPTION_PF = 14,
 };
@@ -39,6 +40,7 @@ extern const char firmware_frozen_start[], firmware_text_start[], __text_end[];
 
 static uintptr_t pool_start, pool_end;
 static bool pit_ready;
+static volatile bool handlers_watched; // the PIT will look at the handler that runs then
 
 static bool within(uint64_t rip, const void *start, const void *end) {
     return rip >= (uintptr_t)start && rip < (uintptr_t)end;
@@ -87,20 +89,38 @@ static void redirect(struct trap_frame *frame, void (*target)(void)) {
     frame->rsp = (frame->rsp & ~UINT64_C(15)) - 8;
 }
 
-static void look_again(void) {
+static void look_after(uint32_t pit_ticks) {
     outb(PIT_COMMAND, PIT_CH0_LOHI_MODE0);
-    outb(PIT_CHANNEL0, LOOK_AGAIN & 0xFF);
-    outb(PIT_CHANNEL0, LOOK_AGAIN >> 8);
+    outb(PIT_CHANNEL0, pit_ticks & 0xFF);
+    outb(PIT_CHANNEL0, (uint8_t)(pit_ticks >> 8));
+}
+
+void native_watch_handlers(void) {
+    if (pit_ready && !handlers_watched) {
+        uint64_t flags = irq_save();
+        handlers_watched = true;
+        look_after(LOOK_AFTER_HANDLERS);
+        irq_restore(flags);
+    }
+}
+
+bool native_watches_handlers(void) {
+    return handlers_watched;
 }
 
 void native_interrupt(void) {
-    if (irq_frame == NULL || MP_STATE_THREAD(mp_pending_exception) == MP_OBJ_NULL) {
+    if (irq_frame == NULL) {
         return;
     }
-    if (in_native_code(irq_frame->rip)) {
-        redirect(irq_frame, raise_pending);
-    } else if (pit_ready) {
-        look_again();
+    handlers_watched = false;
+    bool pending = MP_STATE_THREAD(mp_pending_exception) != MP_OBJ_NULL, late = exit_late();
+    if ((pending || late) && in_native_code(irq_frame->rip)) {
+        redirect(irq_frame, pending ? raise_pending : exit_raise_late);
+    } else if (pit_ready && (pending || late)) {
+        look_after(LOOK_AGAIN);
+    } else if (pit_ready && exit_serving()) {
+        handlers_watched = true;
+        look_after(LOOK_AFTER_HANDLERS);
     }
 }
 

@@ -15,7 +15,12 @@ bool event_ready(void);
 // Calls the function given to _hv.notify() when there is.
 void event_notify(void);
 void event_reset(void); // at each start of Python
-void exit_check_limit(void); // modhv_exit.c: ends a handler that runs too long
+// modhv_exit.c: ends a handler that runs too long, between bytecodes. Native code has
+// none: there an interrupt asks the others, which allocate nothing but exit_raise_late.
+void exit_check_limit(void);
+bool exit_serving(void);
+bool exit_late(void);
+_Noreturn void exit_raise_late(void);
 uint64_t event_alarm(void); // host TSC at which Python wants to be called; 0: none
 
 #endif
