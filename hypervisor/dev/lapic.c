@@ -225,7 +225,8 @@ static uint32_t x2_ldr(const struct lapic *l) {
 }
 
 // What both modes read alike.
-static bool read_common(struct lapic *l, uint64_t tsc, uint32_t reg, uint32_t *value) {
+static inline __attribute__((always_inline)) bool read_common(struct lapic *l, uint64_t tsc, uint32_t reg,
+    uint32_t *value) {
     switch (reg) {
         case LAPIC_VERSION_REG: *value = VERSION_VALUE; break;
         case LAPIC_TPR: *value = l->tpr; break;

@@ -42,6 +42,7 @@ enum {
     LAPIC_DIVIDE = 0x3E,
     LAPIC_SELF_IPI = 0x3F, // x2APIC only
 };
+#define LAPIC_SPACING 16 // of registers in the page
 #define LAPIC_LVTS 6 // LVT_TIMER to LVT_ERROR
 
 // Delivery modes of LVT, ICR and I/O APIC entries (10.5.1, 10.6.1).

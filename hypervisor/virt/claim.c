@@ -275,6 +275,9 @@ static __attribute__((noinline)) bool ask_python(struct vcpu *v, struct exit_rec
 
 bool claim_exit(struct vcpu *v, struct exit_record *e) {
     struct claims *c = &v->guest->claims;
+    if (e->length == EXIT_LENGTH_LATER) {
+        e->length = 0;
+    }
     if (__builtin_expect(e->kind == EXIT_HYPERCALL && e->hypercall.cpl != 0, 0)) {
         return exit_core(v, e);
     }

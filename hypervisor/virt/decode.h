@@ -144,7 +144,13 @@ struct insn_slot {
     uint64_t bytes, mask; // never equal where the fast path cannot decide
     uint8_t length;
     uint8_t levels;
-    uint8_t unused[14];
+    // A MOV of four bytes between memory and a register, which most of those to devices
+    // are: ACCESS_READ or ACCESS_WRITE, else 0; and the register, or INSN_NO_REG for
+    // `immediate`.
+    uint8_t move;
+    uint8_t reg;
+    uint32_t immediate;
+    uint8_t unused[8];
     struct insn_entry_at entry[INSN_FAST_LEVELS];
 };
 _Static_assert(sizeof(struct insn_slot) == 128, "two cache lines, indexed by a shift");

@@ -3,6 +3,7 @@
 
 #include "cpu/err.h"
 #include "virt/guest.h"
+#include "virt/irq.h"
 #include "virt/mmio.h"
 
 enum { PAGE_OFFSET_MASK = 0xFFF };
@@ -105,7 +106,8 @@ static bool may_be_device(struct vcpu *v, const struct exit_record *e, const str
     return (virt->vectoring(v, &code) & EVENT_VALID) == 0;
 }
 
-bool emulate_mmio(struct vcpu *v, struct exit_record *e) {
+// Any instruction.
+static __attribute__((noinline)) bool mmio_slow(struct vcpu *v, struct exit_record *e) {
     uint64_t gpa = e->nested.gpa;
     const struct mmio_range *r = mmio_find(&v->guest->mmio, gpa);
     if (__builtin_expect(!may_be_device(v, e, r), 0)) {
@@ -129,6 +131,59 @@ bool emulate_mmio(struct vcpu *v, struct exit_record *e) {
     }
     if (load) {
         take_number(v, insn, value);
+    }
+    return true;
+}
+
+// A MOV of four bytes that do not cross a page, on one device.
+static inline const struct insn_slot *quick_move(struct vcpu *v, const struct exit_record *e) {
+    enum { SIZE = sizeof(uint32_t) };
+    if (!e->nested.data || (e->nested.gpa & PAGE_OFFSET_MASK) - 1 >= PAGE_OFFSET_MASK + 1 - SIZE) {
+        return NULL;
+    }
+    const struct insn_slot *s = insn_slot_current(v->insns, virt->fetch_state(v));
+    return s != NULL && s->move == (e->nested.access & (ACCESS_READ | ACCESS_WRITE)) ? s : NULL;
+}
+
+// The same on any device.
+static __attribute__((noinline)) bool mmio_move(struct vcpu *v, struct exit_record *e, const struct insn_slot *s) {
+    uint64_t gpa = e->nested.gpa;
+    const struct mmio_range *r = mmio_find(&v->guest->mmio, gpa);
+    if (__builtin_expect(r == NULL || !mmio_holds(r, gpa, sizeof(uint32_t)), 0)) {
+        return mmio_slow(v, e);
+    }
+    bool load = s->move == ACCESS_READ;
+    uint64_t value = load ? 0 : s->reg < GPR_COUNT ? (uint32_t)v->gpr[s->reg] : s->immediate;
+    if (__builtin_expect(!r->handler(v, r->context, gpa - r->gpa, sizeof(uint32_t), !load, &value), 0)) {
+        v->guest->unclaimed_memory++;
+        value = UINT64_MAX;
+    }
+    v->insns->stats.hits++;
+    e->length = s->length;
+    if (load) {
+        v->gpr[s->reg] = (uint32_t)value;
+    }
+    return true;
+}
+
+bool emulate_mmio(struct vcpu *v, struct exit_record *e) {
+    const struct insn_slot *s = quick_move(v, e);
+    e->length = 0;
+    if (__builtin_expect(s == NULL, 0)) {
+        return mmio_slow(v, e);
+    }
+    // The local APIC, which is accessed more often than all others together.
+    uint64_t offset = e->nested.gpa - APIC_BASE_ADDRESS;
+    uint32_t reg = (uint32_t)(offset / LAPIC_SPACING);
+    if (offset > PAGE_OFFSET_MASK || offset % LAPIC_SPACING != 0 || !irq_has_page(v)) {
+        return mmio_move(v, e, s);
+    }
+    v->insns->stats.hits++;
+    e->length = s->length;
+    if (s->move == ACCESS_READ) {
+        v->gpr[s->reg] = irq_register_read(v, reg);
+    } else {
+        irq_register_write(v, reg, s->reg < GPR_COUNT ? (uint32_t)v->gpr[s->reg] : s->immediate);
     }
     return true;
 }

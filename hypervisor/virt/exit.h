@@ -36,9 +36,13 @@ enum exit_kind {
 // Memory access of a nested fault or a page walk, one bit each.
 enum { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_FETCH = 4, ACCESS_USER = 8 };
 
+// Of an EXIT_NESTED_FAULT: which instruction it was is left to its handler, which sets the
+// length.
+#define EXIT_LENGTH_LATER UINT32_MAX
+
 struct exit_record {
     uint32_t kind; // enum exit_kind
-    uint32_t length; // of the instruction in bytes; 0: the CPU does not say
+    uint32_t length; // of the instruction in bytes; 0: the CPU does not say; or EXIT_LENGTH_LATER
     uint64_t raw; // the vendor's exit reason or code, for messages only
     uint64_t qualification; // the vendor's detail word(s), for messages only
     uint64_t qualification2;
@@ -50,9 +54,8 @@ struct exit_record {
         } io;
         struct {
             uint64_t gpa;
-            uint64_t gva;
-            bool gva_valid;
             bool table_walk; // the guest's own page-table walk faulted
+            bool data; // an instruction's operand, and no event was being delivered
             uint8_t access; // ACCESS_*
         } nested;
         struct {

@@ -108,6 +108,7 @@ struct guest {
     // The hot look-ups: byte offset in the guest of an entry whose answer is a plain copy.
     uint16_t cpuid_fast[CPUID_BUCKETS]; // else of cpuid_none
     uint16_t msr_fast[MSR_BUCKETS]; // else 0
+    bool msr_x2apic_core; // writes of all x2APIC registers are the core's
     struct cpuid_entry cpuid_none; // zeroes, for a leaf that is not shown
     struct claims claims;
     uint64_t unclaimed_io, unclaimed_memory;

@@ -275,6 +275,15 @@ static void fill_slot(struct insn_cache *cache, struct insn_slot *s, const struc
     s->bytes = bytes;
     s->mask = mask;
     s->length = d->insn.length;
+    const struct insn *insn = &d->insn;
+    bool load = insn->class == INSN_MOV_LOAD && insn->op == OP_MOV && insn->reg_size == sizeof(uint32_t);
+    bool store = insn->class == INSN_MOV_STORE && insn->op == OP_MOV
+        && (insn->reg_size == sizeof(uint32_t) || insn->reg_size == 0);
+    if ((load || store) && insn->size == sizeof(uint32_t) && !insn->sign_extend) {
+        s->move = load ? ACCESS_READ : ACCESS_WRITE;
+        s->reg = insn->reg_size != 0 ? insn->reg : INSN_NO_REG;
+        s->immediate = (uint32_t)insn->immediate;
+    }
 }
 
 // The slot to decode into: a free one of the set, else by turns.

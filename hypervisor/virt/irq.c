@@ -9,15 +9,13 @@
 enum {
     MSR_APIC_BASE = 0x1B,
     MSR_TSC_DEADLINE = 0x6E0,
-    MSR_X2APIC = 0x800,
-    MSR_X2APIC_COUNT = 0x40,
     APIC_PAGE = 0x1000,
     REGISTER_SHIFT = 4,
     REGISTER_SIZE = 4,
     CR8_SHIFT = 4,
 };
 
-static void ask(struct vcpu *v, uint32_t bits) {
+static inline void ask(struct vcpu *v, uint32_t bits) {
     __atomic_fetch_or(&v->requests, bits, __ATOMIC_SEQ_CST);
 }
 
@@ -111,16 +109,9 @@ static void cr8_follows(struct vcpu *v) {
     }
 }
 
-static void apply(struct vcpu *v, uint32_t effect) {
-    uint32_t wanted = 0;
-    if ((effect & LAPIC_RECHECK) != 0 && !v->window_open_wanted) {
-        wanted = REQ_IRQ;
-    }
+static __attribute__((noinline)) void apply_rare(struct vcpu *v, uint32_t effect) {
     if ((effect & LAPIC_TIMER) != 0) {
-        wanted |= REQ_TIMER;
-    }
-    if (wanted != 0) {
-        ask(v, wanted);
+        ask(v, REQ_TIMER);
     }
     if ((effect & LAPIC_SEND) != 0) {
         struct apic_message m = lapic_message(&v->lapic);
@@ -134,6 +125,15 @@ static void apply(struct vcpu *v, uint32_t effect) {
     }
 }
 
+static inline void apply(struct vcpu *v, uint32_t effect) {
+    if ((effect & LAPIC_RECHECK) != 0 && !v->window_open_wanted) {
+        ask(v, REQ_IRQ);
+    }
+    if ((effect & ~(uint32_t)LAPIC_RECHECK) != 0) {
+        apply_rare(v, effect);
+    }
+}
+
 // Where CR8 does not exit, the CPU has the TPR that counts.
 static void take_cr8(struct vcpu *v) {
     uint32_t cr8 = virt->cr8_get != NULL ? virt->cr8_get(v) : v->tpr;
@@ -143,39 +143,40 @@ static void take_cr8(struct vcpu *v) {
     }
 }
 
-// 10.4.1: 32-bit accesses at multiples of 16; what others do is undefined.
-static __attribute__((noinline)) bool any_register(struct vcpu *v, uint64_t offset, uint8_t size, bool write,
-    uint64_t *value) {
-    struct lapic *l = &v->lapic;
-    uint32_t reg = (uint32_t)offset >> REGISTER_SHIFT, byte = offset & ((1u << REGISTER_SHIFT) - 1);
-    if (write) {
-        if (byte == 0 && size >= REGISTER_SIZE) {
-            apply(v, lapic_write(l, vcpu_tsc(v), reg, (uint32_t)*value));
-        }
-        return true;
-    }
+// The time, for the registers that want it.
+static inline uint64_t register_tsc(const struct vcpu *v, uint32_t reg) {
+    return reg >= LAPIC_LVT_TIMER ? vcpu_tsc(v) : 0;
+}
+
+uint32_t irq_register_read(struct vcpu *v, uint32_t reg) {
     if (reg == LAPIC_TPR || reg == LAPIC_PPR) {
         take_cr8(v);
     }
-    *value = byte < REGISTER_SIZE ? (uint64_t)lapic_read(l, vcpu_tsc(v), reg) >> 8 * byte : 0;
-    return true;
+    return lapic_read(&v->lapic, register_tsc(v, reg), reg);
 }
 
+void irq_register_write(struct vcpu *v, uint32_t reg, uint32_t value) {
+    if (reg == LAPIC_EOI) { // one an interrupt
+        apply(v, lapic_eoi(&v->lapic));
+        return;
+    }
+    apply(v, lapic_write(&v->lapic, register_tsc(v, reg), reg, value));
+}
+
+// 10.4.1: 32-bit accesses at multiples of 16; what others do is undefined.
 static bool lapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write,
     uint64_t *value) {
     (void)context;
-    struct lapic *l = &v->lapic;
-    if (__builtin_expect((l->base & (APIC_BASE_EN | APIC_BASE_EXTD)) != APIC_BASE_EN, 0)) {
+    uint32_t reg = (uint32_t)offset >> REGISTER_SHIFT, byte = offset & ((1u << REGISTER_SHIFT) - 1);
+    if (!irq_has_page(v)) {
         return false;
     }
-    if (write && offset == LAPIC_EOI << REGISTER_SHIFT && size == REGISTER_SIZE) { // one an interrupt
-        uint32_t effect = lapic_eoi(l);
-        if (effect != 0) {
-            apply(v, effect);
-        }
-        return true;
+    if (!write) {
+        *value = byte < REGISTER_SIZE ? (uint64_t)irq_register_read(v, reg) >> 8 * byte : 0;
+    } else if (byte == 0 && size >= REGISTER_SIZE) {
+        irq_register_write(v, reg, (uint32_t)*value);
     }
-    return any_register(v, offset, size, write, value);
+    return true;
 }
 
 static bool ioapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write,
@@ -202,7 +203,7 @@ int irq_map(struct guest *g) {
 }
 
 bool irq_is_msr(uint32_t index) {
-    return index - MSR_X2APIC < MSR_X2APIC_COUNT || index == MSR_TSC_DEADLINE || index == MSR_APIC_BASE;
+    return index - IRQ_MSR_X2APIC < IRQ_MSR_X2APIC_COUNT || index == MSR_TSC_DEADLINE || index == MSR_APIC_BASE;
 }
 
 bool irq_rdmsr(struct vcpu *v, uint32_t index, uint64_t *value) {
@@ -215,17 +216,27 @@ bool irq_rdmsr(struct vcpu *v, uint32_t index, uint64_t *value) {
         return true;
     }
     take_cr8(v);
-    return lapic_msr_read(&v->lapic, vcpu_tsc(v), index - MSR_X2APIC, value);
+    return lapic_msr_read(&v->lapic, vcpu_tsc(v), index - IRQ_MSR_X2APIC, value);
+}
+
+bool irq_write_x2(struct vcpu *v, uint32_t reg, uint64_t value) {
+    uint32_t effect = lapic_msr_write(&v->lapic, register_tsc(v, reg), reg, value);
+    if (effect == LAPIC_FAULT) {
+        return false;
+    }
+    apply(v, effect);
+    return true;
 }
 
 bool irq_wrmsr(struct vcpu *v, uint32_t index, uint64_t value) {
     uint32_t effect;
+    if (index - IRQ_MSR_X2APIC < IRQ_MSR_X2APIC_COUNT) {
+        return irq_write_x2(v, index - IRQ_MSR_X2APIC, value);
+    }
     if (index == MSR_TSC_DEADLINE) {
         effect = lapic_deadline_write(&v->lapic, value);
-    } else if (index == MSR_APIC_BASE) {
-        effect = lapic_base_write(&v->lapic, value);
     } else {
-        effect = lapic_msr_write(&v->lapic, vcpu_tsc(v), index - MSR_X2APIC, value);
+        effect = lapic_base_write(&v->lapic, value);
     }
     if (effect == LAPIC_FAULT) {
         return false;

@@ -15,6 +15,18 @@ bool irq_is_msr(uint32_t index);
 bool irq_rdmsr(struct vcpu *v, uint32_t index, uint64_t *value);
 bool irq_wrmsr(struct vcpu *v, uint32_t index, uint64_t value);
 
+// A register in the page of the xAPIC, 32 bits at a multiple of 16; only where the page is
+// there (irq_has_page).
+uint32_t irq_register_read(struct vcpu *v, uint32_t reg);
+void irq_register_write(struct vcpu *v, uint32_t reg, uint32_t value);
+static inline bool irq_has_page(const struct vcpu *v) {
+    return (v->lapic.base & (APIC_BASE_EN | APIC_BASE_EXTD)) == APIC_BASE_EN;
+}
+// An x2APIC MSR, less 0x800.
+bool irq_write_x2(struct vcpu *v, uint32_t reg, uint64_t value);
+#define IRQ_MSR_X2APIC 0x800
+#define IRQ_MSR_X2APIC_COUNT 0x40
+
 // Sends what the I/O APIC has to send; `from` runs on this CPU and holds the guest's lock.
 void irq_flush_slow(struct guest *g, struct vcpu *from);
 static inline void irq_flush(struct guest *g, struct vcpu *from) {
@@ -26,6 +38,11 @@ static inline void irq_flush(struct guest *g, struct vcpu *from) {
 // On the vCPU's own CPU:
 bool irq_pending(struct vcpu *v); // the CPU could take one, were IF set
 uint8_t irq_take(struct vcpu *v); // acknowledges it; after irq_pending
+// Nothing more waits in any way. False says nothing.
+static inline bool irq_all_quiet(const struct vcpu *v) {
+    return v->lapic.irr_words == 0 && v->lapic.posted_words == 0 && !v->cr8_watched
+        && !(v->index == 0 && platform_irq_pending(&v->guest->platform));
+}
 void irq_timer_update(struct vcpu *v); // v's own APIC timer
 // Asks to be told when CR8 falls, where it would not exit and holds an interrupt back.
 void irq_watch_cr8(struct vcpu *v);

@@ -77,6 +77,31 @@ int guest_set_cpuid(struct guest *g, const struct cpuid_entry *entries, uint32_t
     return 0;
 }
 
+static __attribute__((noinline)) struct msr_entry *search_msr(struct guest *g, uint32_t index) {
+    uint32_t low = 0, high = g->msr_count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        struct msr_entry *e = &g->msrs[middle];
+        if (index - e->index < e->count) {
+            return e;
+        }
+        if (e->index < index) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return NULL;
+}
+
+static inline struct msr_entry *find_msr(struct guest *g, uint32_t index) {
+    uint32_t i = g->msr_bucket[msr_hash(index)];
+    if (__builtin_expect(i != 0 && g->msrs[i - 1].index == index, 1)) {
+        return &g->msrs[i - 1];
+    }
+    return search_msr(g, index);
+}
+
 int guest_set_msrs(struct guest *g, const struct msr_entry *entries, uint32_t count) {
     if (count > MSR_ENTRIES) {
         return -ENOSPC;
@@ -98,6 +123,11 @@ int guest_set_msrs(struct guest *g, const struct msr_entry *entries, uint32_t co
         if (g->msrs[i].read == MSR_FIXED || g->msrs[i].read == MSR_STORED) {
             g->msr_fast[msr_hash(g->msrs[i].index)] = offset_in(g, &g->msrs[i]);
         }
+    }
+    g->msr_x2apic_core = true;
+    for (uint32_t i = 0; i < IRQ_MSR_X2APIC_COUNT; i++) {
+        const struct msr_entry *e = find_msr(g, IRQ_MSR_X2APIC + i);
+        g->msr_x2apic_core = g->msr_x2apic_core && e != NULL && e->write == MSR_CORE;
     }
     return 0;
 }
@@ -183,31 +213,6 @@ bool policy_cpuid(struct vcpu *v, struct exit_record *x) {
 }
 
 // ---- MSRs ----
-
-static __attribute__((noinline)) struct msr_entry *search_msr(struct guest *g, uint32_t index) {
-    uint32_t low = 0, high = g->msr_count;
-    while (low < high) {
-        uint32_t middle = (low + high) / 2;
-        struct msr_entry *e = &g->msrs[middle];
-        if (index - e->index < e->count) {
-            return e;
-        }
-        if (e->index < index) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return NULL;
-}
-
-static inline struct msr_entry *find_msr(struct guest *g, uint32_t index) {
-    uint32_t i = g->msr_bucket[msr_hash(index)];
-    if (__builtin_expect(i != 0 && g->msrs[i - 1].index == index, 1)) {
-        return &g->msrs[i - 1];
-    }
-    return search_msr(g, index);
-}
 
 static __attribute__((noinline)) void fault(struct vcpu *v, struct exit_record *x) {
     x->length = 0; // the instruction did not complete: RIP stays
@@ -386,9 +391,8 @@ bool policy_rdmsr(struct vcpu *v, struct exit_record *x) {
     return true;
 }
 
-bool policy_wrmsr(struct vcpu *v, struct exit_record *x) {
+static __attribute__((noinline)) bool wrmsr_other(struct vcpu *v, struct exit_record *x, uint64_t value) {
     struct msr_entry *e = find_msr(v->guest, (uint32_t)v->gpr[GPR_RCX]);
-    uint64_t value = (uint32_t)v->gpr[GPR_RAX] | v->gpr[GPR_RDX] << 32;
     switch (e != NULL ? e->write : (uint32_t)MSR_FAULT) {
         case MSR_STORED:
             if (((value ^ e->value) & ~e->write_mask) != 0) {
@@ -409,5 +413,17 @@ bool policy_wrmsr(struct vcpu *v, struct exit_record *x) {
             break;
     }
     fault(v, x);
+    return true;
+}
+
+bool policy_wrmsr(struct vcpu *v, struct exit_record *x) {
+    uint32_t reg = (uint32_t)v->gpr[GPR_RCX] - IRQ_MSR_X2APIC;
+    uint64_t value = (uint32_t)v->gpr[GPR_RAX] | v->gpr[GPR_RDX] << 32;
+    if (reg >= IRQ_MSR_X2APIC_COUNT || !v->guest->msr_x2apic_core) {
+        return wrmsr_other(v, x, value);
+    }
+    if (!irq_write_x2(v, reg, value)) {
+        fault(v, x);
+    }
     return true;
 }

@@ -86,6 +86,9 @@ static void offer_interrupt(struct vcpu *v) {
     }
     if ((v->requests & REQ_INJECT) == 0 && virt->can_interrupt(v)) {
         virt->inject(v, irq_take(v) | EVENT_VALID | EVENT_EXTERNAL << EVENT_TYPE_SHIFT, 0);
+        if (irq_all_quiet(v)) {
+            return;
+        }
         if (!irq_pending(v)) {
             irq_watch_cr8(v);
             return;

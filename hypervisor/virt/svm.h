@@ -69,6 +69,7 @@ void svm_before_entry(struct vcpu *v);
 void svm_after_exit(struct vcpu *v);
 void svm_not_entered(struct vcpu *v);
 void svm_fill(struct vcpu *v, struct exit_record *e);
+void svm_fill_npf(struct vcpu *v, struct exit_record *e);
 
 // svm_regs.c
 uint64_t svm_reg_get(struct vcpu *v, enum vreg reg);

@@ -33,18 +33,33 @@ static void fill_msr(struct vcpu *v, const struct vmcb *b, struct exit_record *e
     e->kind = EXIT_RDMSR + (uint32_t)(b->exitinfo1 & 1);
 }
 
-static void fill_npf(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
-    (void)v;
-    uint64_t info = b->exitinfo1;
-    uint32_t access = info & NPF_FETCH ? ACCESS_FETCH : info & NPF_WRITE ? ACCESS_WRITE : ACCESS_READ;
-    e->qualification = info;
-    e->qualification2 = b->exitinfo2;
-    e->nested.gpa = b->exitinfo2;
-    e->nested.gva_valid = false;
+static_assert(NPF_WRITE == ACCESS_WRITE && ACCESS_READ == ACCESS_WRITE >> 1 && NPF_USER << 1 == ACCESS_USER,
+    "an access is made by shifts");
+
+static __attribute__((noinline)) void fill_other_npf(struct exit_record *e, uint64_t info) {
+    e->nested.data = false;
     e->nested.table_walk = info & NPF_TABLE_WALK;
-    e->nested.access = (uint8_t)(access | (info & NPF_USER ? ACCESS_USER : 0));
+    if (info & NPF_FETCH) {
+        e->nested.access = (uint8_t)(ACCESS_FETCH | (info & NPF_USER) << 1);
+    }
     if (info & NPF_RESERVED) {
         e->kind = EXIT_NESTED_MISCONFIG;
+    }
+}
+
+void svm_fill_npf(struct vcpu *v, struct exit_record *e) {
+    const struct vmcb *b = svm_vmcb(v);
+    uint64_t info = b->exitinfo1;
+    e->kind = EXIT_NESTED_FAULT;
+    e->length = EXIT_LENGTH_LATER;
+    e->qualification = info;
+    e->qualification2 = e->nested.gpa = b->exitinfo2;
+    e->nested.table_walk = false;
+    e->nested.data = true;
+    e->nested.access = (uint8_t)(ACCESS_READ + (info >> 1 & ACCESS_READ) + (info << 1 & ACCESS_USER));
+    if (__builtin_expect((info & (NPF_TABLE_WALK | NPF_FETCH | NPF_RESERVED)) != 0
+        || (b->exitintinfo & EVENTINJ_V) != 0, 0)) {
+        fill_other_npf(e, info);
     }
 }
 
@@ -198,9 +213,6 @@ void svm_fill(struct vcpu *v, struct exit_record *e) {
         } else {
             fill_hypercall(v, b, e);
         }
-    } else if (code == VMEXIT_NPF) {
-        e->kind = EXIT_NESTED_FAULT;
-        fill_npf(v, b, e);
     } else {
         e->kind = code == VMEXIT_INVALID ? EXIT_ENTRY_FAILED : EXIT_UNKNOWN;
         fill_info(v, b, e);

@@ -194,8 +194,17 @@ svm_run:
     movl %edx, EXIT_IO_SIZE(%rsi)
     jmp .Lstep // which does not look at the fetch state of an exit with a length
 
-    // svm_fill(v, e) for the kinds that have more to say.
+    // svm_fill(v, e) for the kinds that have more to say; nested faults are the most
+    // frequent of them, and their handler gets the fetch state itself.
 .Lfill:
+    cmpl $SVM_NPF, %eax
+    jne .Lfill_other
+    call svm_fill_npf
+    movq SLOT_VCPU(%rsp), %rdi
+    movq SLOT_RECORD(%rsp), %rsi
+    jmp .Lstep
+
+.Lfill_other:
     call svm_fill
     movq SLOT_VCPU(%rsp), %rdi
     movq SLOT_RECORD(%rsp), %rsi

@@ -163,25 +163,31 @@ static void fill_dr(struct exit_record *e, uint64_t reason, struct vcpu *v) {
     vmx_postpone(v, VMX_LOAD_DR); // whatever the core does about it
 }
 
+_Static_assert(QUAL_EPT_READ == ACCESS_READ && QUAL_EPT_WRITE == ACCESS_WRITE && QUAL_EPT_FETCH == ACCESS_FETCH,
+    "the qualification's low bits");
+#define QUAL_EPT_PLAIN (QUAL_EPT_LINEAR_VALID | QUAL_EPT_FINAL)
+#define QUAL_EPT_PLAIN_MASK (QUAL_EPT_PLAIN | QUAL_EPT_FETCH | QUAL_EPT_NMI_UNBLOCKING)
+
 static void fill_ept_violation(struct exit_record *e, uint64_t reason, struct vcpu *v) {
     (void)v;
     uint64_t q = vmx_read(VMCS_EXIT_QUALIFICATION);
     uint64_t gpa = vmx_read(VMCS_GUEST_PHYSICAL_ADDRESS);
+    bool vectoring = was_vectoring();
     e->kind = EXIT_NESTED_FAULT;
-    e->length = 0; // not defined for this reason (SDM 27.2.5)
+    e->length = EXIT_LENGTH_LATER; // the field is not defined for this reason (SDM 27.2.5)
     e->raw = reason;
     e->qualification = q;
     e->qualification2 = gpa;
     e->nested.gpa = gpa;
-    e->nested.gva_valid = (q & QUAL_EPT_LINEAR_VALID) != 0;
-    e->nested.gva = e->nested.gva_valid ? vmx_read(VMCS_GUEST_LINEAR_ADDRESS) : 0;
-    e->nested.table_walk = e->nested.gva_valid && !(q & QUAL_EPT_FINAL);
-    uint32_t access = q & QUAL_EPT_FETCH ? ACCESS_FETCH : 0;
-    access |= q & QUAL_EPT_WRITE ? ACCESS_WRITE : 0;
-    access |= q & QUAL_EPT_READ ? ACCESS_READ : 0;
-    e->nested.access = (uint8_t)access;
-    if (__builtin_expect((q & QUAL_EPT_NMI_UNBLOCKING) != 0, 0) && !was_vectoring()) {
-        block_nmi();
+    e->nested.access = (uint8_t)(q & (QUAL_EPT_READ | QUAL_EPT_WRITE | QUAL_EPT_FETCH));
+    e->nested.table_walk = false;
+    e->nested.data = true;
+    if (__builtin_expect((q & QUAL_EPT_PLAIN_MASK) != QUAL_EPT_PLAIN || vectoring, 0)) {
+        e->nested.table_walk = (q & QUAL_EPT_LINEAR_VALID) && !(q & QUAL_EPT_FINAL);
+        e->nested.data = false;
+        if ((q & QUAL_EPT_NMI_UNBLOCKING) && !vectoring) {
+            block_nmi();
+        }
     }
 }
 
@@ -190,9 +196,8 @@ static void fill_ept_misconfiguration(struct exit_record *e, uint64_t reason, st
     fill_plain(e, EXIT_NESTED_MISCONFIG, reason);
     e->nested.gpa = vmx_read(VMCS_GUEST_PHYSICAL_ADDRESS);
     e->qualification2 = e->nested.gpa;
-    e->nested.gva = 0;
-    e->nested.gva_valid = false;
     e->nested.table_walk = false;
+    e->nested.data = false;
     e->nested.access = 0;
 }
 

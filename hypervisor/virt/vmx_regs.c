@@ -29,8 +29,13 @@ bool vmx_pae_active(void) {
 }
 
 struct fetch_state vmx_fetch_state(struct vcpu *v) {
+    uint32_t rights = vmx_read32(VMCS_GUEST_ES_ACCESS_RIGHTS + SEG_CS * VMCS_SEGMENT_STRIDE);
+    // No guest has 5-level paging here (cr4_owned).
+    if (__builtin_expect(fetch_is_plain(rights, vmx_read(VMCS_GUEST_IA32_EFER), 0), 1)) {
+        return (struct fetch_state) { v->rip, vmx_read(VMCS_GUEST_CR3) };
+    }
     return fetch_state_of(v->rip, vmx_read(VMCS_GUEST_ES_BASE + SEG_CS * VMCS_SEGMENT_STRIDE),
-        vmx_read32(VMCS_GUEST_ES_ACCESS_RIGHTS + SEG_CS * VMCS_SEGMENT_STRIDE), vmx_read(VMCS_GUEST_CR0),
+        rights, vmx_read(VMCS_GUEST_CR0),
         vmx_read(VMCS_GUEST_CR3), vmx_read(VMCS_GUEST_CR4), vmx_read(VMCS_GUEST_IA32_EFER));
 }
 

@@ -33,31 +33,41 @@ class Figure:
     what: str
     floor: dict[str, int]
     gate: int | None
-    budget: int
+    budget: int | None
     kvm: int | None = None
     xen: int | None = None
 
-    def budget_on(self, backend: str) -> int:
-        return self.budget if backend == "svm" else round(self.budget * VMX_TIMES)
+    def budget_on(self, backend: str) -> int | None:
+        return on_backend(self.budget, backend)
 
     def gate_on(self, backend: str) -> int | None:
-        if self.gate is None or backend == "svm":
-            return self.gate
-        return round(self.gate * VMX_TIMES)
+        return on_backend(self.gate, backend)
+
+
+
+def on_backend(figure: int | None, backend: str) -> int | None:
+    """What is meant for svm, on another back end."""
+    return figure if figure is None or backend == "svm" else round(figure * VMX_TIMES)
 
 
 _PORT = {"svm": 62, "vmx": 73}
+_MSR = {"svm": 65, "vmx": 73}
+_IPI = {"svm": 149, "vmx": 149}
 _MEMORY = {"svm": 60, "vmx": 75}  # without decoding the instruction
 FIGURES = (
     Figure("hypercall", "hypercall", {"svm": 39, "vmx": 46}, 130, 90, 8861, 6620),
     Figure("cpuid", "CPUID", {"svm": 44, "vmx": 49}, 150, 110, 2960, 6501),
-    Figure("msr", "MSR read", {"svm": 65, "vmx": 73}, 160, 110, 2929, 6410),
+    Figure("msr", "MSR read", _MSR, 160, 110, 2929, 6410),
     Figure("pmtimer", "port read, PM timer", _PORT, 150, 110, 1530, 1114),
     Figure("pic", "port read, 8259", _PORT, None, 110, 1530, 1114),
-    Figure("lapic-read", "local APIC read", _MEMORY, None, 400, None, 15928),
-    Figure("lapic-eoi", "local APIC EOI", _MEMORY, None, 300, 3465),
-    Figure("mmio-read", "device memory read", _MEMORY, None, 400),
-    Figure("mmio-write", "device memory write", _MEMORY, None, 400),
+    Figure("lapic-read", "local APIC read", _MEMORY, 400, 400, None, 15928),
+    Figure("lapic-eoi", "local APIC EOI", _MEMORY, 300, 300, 3465),
+    Figure("self-ipi", "self IPI to its handler", _IPI, 900, 900, 9408),
+    Figure("x2apic-eoi", "x2APIC EOI", _MSR, 300, 300),
+    Figure("x2apic-self-ipi", "x2APIC self IPI", _IPI, 900, 900),
+    Figure("deadline", "TSC deadline set", _MSR, None, None),
+    Figure("mmio-read", "device memory read", _MEMORY, 400, 400),
+    Figure("mmio-write", "device memory write", _MEMORY, 400, 400),
     Figure("mmio-modify", "device memory add", _MEMORY, None, 400),
     Figure("uart", "UART byte out", _PORT, 250, 150, 5060),
     Figure("python", "hypercall to Python", {"svm": 1543, "vmx": 1543}, None, 6000),

@@ -52,7 +52,7 @@ def report(result: bench.Result) -> str:
                 f"{count:,}",
                 f"{figure.floor[backend]:,}",
                 "-" if gate is None else f"{gate:,}" + ("" if count <= gate else " over"),
-                f"{figure.budget_on(backend):,}",
+                number(figure.budget_on(backend)),
                 number(figure.kvm),
                 number(figure.xen),
             )
