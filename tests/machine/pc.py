@@ -127,7 +127,8 @@ class PixelPc(Pc):
                 row = row << 1 | (pixels[start + 3 * x] >= 0x80)
             rows.append(row)
         # The cursor is an inverted space.
-        return self.font.get(bytes(rows), " " if rows == b"\xff" * 16 else "\N{REPLACEMENT CHARACTER}")
+        space = " " if rows == b"\xff" * 16 else "\N{REPLACEMENT CHARACTER}"
+        return self.font.get(bytes(rows), space)
 
 
 def read_ppm(data: bytes) -> tuple[int, int, bytes]:
