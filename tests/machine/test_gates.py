@@ -24,7 +24,7 @@ NO_GATE: dict[tuple[str, str], int] = {
     ("svm", "pic"): 255,
     ("vmx", "pic"): 315,
     ("svm", "deadline"): 520,
-    ("vmx", "deadline"): 510,
+    ("vmx", "deadline"): 530,
     ("svm", "mmio-modify"): 2_220,
     ("vmx", "mmio-modify"): 2_500,
     ("svm", "python"): 14_000,
