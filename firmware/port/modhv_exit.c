@@ -567,7 +567,8 @@ static mp_obj_t hv_watch_read(mp_obj_t id, mp_obj_t limit_in) {
         drops += later;
         const uint64_t *w = r.words.word;
         mp_obj_t words[4] = { number(w[0]), number(w[1]), number(w[2]), number(w[3]) };
-        mp_obj_t fields[6] = { MP_OBJ_NEW_SMALL_INT(r.slot), MP_OBJ_NEW_QSTR(hv_exit_name(r.kind)),
+        mp_obj_t fields[6] = { MP_OBJ_NEW_SMALL_INT(r.slot),
+            MP_OBJ_NEW_QSTR(r.kind == CLAIM_MMIO ? MP_QSTR_mmio : hv_exit_name(r.kind)),
             MP_OBJ_NEW_SMALL_INT(r.vcpu), number(r.rip), number(r.tsc), mp_obj_new_tuple(4, words) };
         mp_obj_list_append(list, mp_obj_new_tuple(6, fields));
     }

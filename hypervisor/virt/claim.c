@@ -33,7 +33,7 @@ void claims_apply(struct vcpu *v) {
 static void forget(struct guest *g, uint32_t slot) {
     struct claims *c = &g->claims;
     uint32_t bit = UINT32_C(1) << slot;
-    if ((c->by_kind[CLAIM_MMIO] & bit) != 0) {
+    if ((c->by_kind[CLAIM_MMIO] & c->instead & bit) != 0) {
         (void)mmio_unregister(g, c->claim[slot].low);
     }
     c->used &= ~bit;
@@ -45,6 +45,7 @@ static void forget(struct guest *g, uint32_t slot) {
 }
 
 static void apply_all(struct guest *g) {
+    claims_over_devices(g);
     for (uint32_t i = 0; i < g->vcpu_count; i++) {
         struct vcpu *v = g->vcpus[i];
         claims_apply(v);
@@ -56,11 +57,24 @@ static void apply_all(struct guest *g) {
     }
 }
 
+// Accesses there are no exits.
+static bool within_memory(const struct guest *g, uint64_t low, uint64_t high) {
+    for (uint32_t i = 0; i < g->region_count; i++) {
+        const struct guest_region *r = &g->regions[i];
+        if (low - r->gpa < r->size && high - r->gpa < r->size) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint64_t high, enum claim_mode mode) {
     struct claims *c = &g->claims;
-    if (slot >= CLAIMS - 1 || kind >= CLAIM_KINDS || low > high || (kind < EXIT_KINDS && !claimable(kind))
-        || (kind == CLAIM_MMIO && mode == CLAIM_WATCH)) {
+    if (slot >= CLAIMS - 1 || kind >= CLAIM_KINDS || low > high || (kind < EXIT_KINDS && !claimable(kind))) {
         return -EINVAL;
+    }
+    if (kind == CLAIM_MMIO && mode != CLAIM_INSTEAD && within_memory(g, low, high)) {
+        return -EEXIST;
     }
     if (mode == CLAIM_WATCH && c->watch == NULL) {
         c->watch = page_alloc(WATCH_PAGES);
@@ -74,7 +88,9 @@ int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint6
     }
     uint32_t bit = UINT32_C(1) << slot;
     forget(g, slot);
-    error = kind == CLAIM_MMIO ? mmio_register(g, low, high - low + 1, claim_memory, &c->claim[slot]) : 0;
+    if (kind == CLAIM_MMIO && mode == CLAIM_INSTEAD) {
+        error = mmio_register(g, low, high - low + 1, claim_memory, &c->claim[slot]);
+    }
     if (error != 0) {
         apply_all(g);
         guest_unpark(g);
@@ -115,6 +131,7 @@ bool claims_drop(struct guest *g) {
     for (uint32_t slot = 0; slot < CLAIMS; slot++) {
         forget(g, slot);
     }
+    claims_over_devices(g);
     for (uint32_t i = 0; i < g->vcpu_count; i++) {
         struct vcpu *v = g->vcpus[i];
         claims_apply(v);
@@ -143,7 +160,7 @@ void claims_free(struct guest *g) {
 
 // ---- The ring ----
 
-static void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slots) {
+void claim_note(struct vcpu *v, uint32_t kind, const struct exit_words *words, uint32_t slots) {
     struct watch *ring = v->guest->claims.watch;
     uint64_t number = __atomic_load_n(&ring->head, __ATOMIC_RELAXED);
     do {
@@ -156,8 +173,8 @@ static void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slot
     struct watch_record *r = &ring->records[number % WATCH_RECORDS];
     r->tsc = rdtsc();
     r->rip = v->rip;
-    exit_words(v, e, &r->words);
-    r->kind = (uint8_t)e->kind;
+    r->words = *words;
+    r->kind = (uint8_t)kind;
     r->vcpu = v->index;
     r->slot = (uint8_t)__builtin_ctz(slots);
     __atomic_store_n(&r->sequence, number + 1, __ATOMIC_RELEASE);
@@ -273,6 +290,25 @@ static __attribute__((noinline)) bool ask_python(struct vcpu *v, struct exit_rec
     return false;
 }
 
+// What was read is known behind the core's answer only.
+static __attribute__((noinline)) bool note_exit(struct vcpu *v, struct exit_record *e, uint32_t slots, bool last) {
+    struct exit_words w;
+    bool more = true;
+    exit_words(v, e, &w);
+    if (last && e->kind == EXIT_IO && e->io.in) {
+        more = exit_core(v, e);
+        w.word[3] = v->gpr[GPR_RAX] & UINT64_MAX >> (64 - 8 * e->io.size);
+    } else if (last && e->kind == EXIT_RDMSR) {
+        more = exit_core(v, e);
+        w.word[1] = e->length != 0 ? v->gpr[GPR_RDX] << 32 | (uint32_t)v->gpr[GPR_RAX] : 0;
+    } else if (last) {
+        claim_note(v, e->kind, &w, slots);
+        return exit_core(v, e);
+    }
+    claim_note(v, e->kind, &w, slots);
+    return more;
+}
+
 bool claim_exit(struct vcpu *v, struct exit_record *e) {
     struct claims *c = &v->guest->claims;
     if (e->length == EXIT_LENGTH_LATER) {
@@ -285,14 +321,18 @@ bool claim_exit(struct vcpu *v, struct exit_record *e) {
         return claim_emulate(v, e); // element by element
     }
     uint32_t slots = matching(c, e, first_word(v, e));
+    bool devices = e->kind == EXIT_NESTED_FAULT && c->by_kind[CLAIM_MMIO] != 0;
     if ((slots & c->watched) != 0) {
-        watch_put(v, e, slots & c->watched);
-        slots &= ~c->watched;
+        uint32_t watched = slots & c->watched;
+        slots &= ~watched;
+        if (slots == 0 && !devices) {
+            return note_exit(v, e, watched, true);
+        }
+        (void)note_exit(v, e, watched, false);
     }
     if (slots != 0) {
         return ask_python(v, e, slots);
     }
-    bool devices = e->kind == EXIT_NESTED_FAULT && c->by_kind[CLAIM_MMIO] != 0;
     return devices ? claim_emulate(v, e) : exit_core(v, e);
 }
 
