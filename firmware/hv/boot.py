@@ -125,6 +125,7 @@ def again():
         if row is not None:
             adopt(guest, row, events.quiet)
             guest.paravirt = row.get("paravirt", True)
+            guest.add_devices(row.get("devices") or ())
             guest._load = (
                 row["image"], tuple(row.get("initrd") or ()), row.get("cmdline") or "",
                 row.get("kind"), tuple(row.get("modules") or ()))

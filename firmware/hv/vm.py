@@ -6,6 +6,7 @@ from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
 from hv.memory import Memory
+from hv.rules.reader import DEVICES, PYTHON_DEVICES
 from hv.screen import Screen
 from hv.vcpu import VCpu
 
@@ -96,8 +97,6 @@ def _device(guest_id, name):
     except OSError as e:
         if e.args[0] != 19:
             raise
-        from hv.rules.reader import DEVICES
-
         raise ValueError(text.unknown("device", name, DEVICES))
 
 
@@ -152,6 +151,7 @@ class Guest:
         self.vcpus = [VCpu(_id, i) for i in range(len(info["vcpus"]))]
         self.console = Console(self)
         self.screen = Screen(_id)
+        self.add_devices(devices)
 
     def _make(self, name, cpus, memory, devices):
         for guest in guests():
@@ -170,7 +170,8 @@ class Guest:
             self._policy(guest_id, len(chosen))
             _hv.guest_platform(guest_id, clock.wall())
             for device in devices:
-                _device(guest_id, device)
+                if device not in PYTHON_DEVICES:
+                    _device(guest_id, device)
         except (OSError, ValueError) as e:
             _hv.guest_destroy(guest_id)
             if e.args and e.args[0] == ENOMEM:
@@ -347,6 +348,21 @@ class Guest:
         from hv import device as devices
 
         return devices.attach(self, device, ports, mmio, size, irq, name)
+
+    def add_devices(self, names):
+        """The devices in Python that have a name in partition files."""
+        for name in names:
+            if name in PYTHON_DEVICES:
+                from hv import devices
+
+                devices.add(self, name)
+
+    def replace(self, name, device=None):
+        """Puts a device in Python in the place of the core's ("uart"), which runs on as the
+        guest knows it; detach() gives the place back."""
+        from hv import device as devices
+
+        return devices.replace(self, name, device)
 
     def detach(self, device):
         """Takes a device of attach() away."""

@@ -3,6 +3,7 @@
 #include "cpu/err.h"
 #include "cpu/insn.h"
 #include "cpu/percpu.h"
+#include "channel.h"
 #include "cpu/smp.h"
 #include "modhv.h"
 #include "modhv_table.h"
@@ -35,6 +36,10 @@ void exit_reset(void) {
     handler_since = 0;
     for (uint32_t i = 0; i < GUEST_MAX; i++) {
         struct guest *g = guest_by_id(i);
+        if (g != NULL) {
+            g->console.elsewhere = false; // its UART in Python is gone, too
+            console_changed(g);
+        }
         if (g != NULL && claims_drop(g) && guest_pause(g) == 0) {
             static const char why[] = "its exit's handler went when Python started anew";
             memcpy(g->note, why, sizeof(why));

@@ -16,7 +16,8 @@ STEP = 2 * MIB
 VCPUS_MAX = 8
 HUGE = 1 << 40
 FORMAT = 1
-DEVICES = ("testdev",)  # names that `devices` knows
+PYTHON_DEVICES = ("python-uart", "watchdog")  # hv.devices adds these
+DEVICES = ("testdev",) + PYTHON_DEVICES  # names that `devices` knows
 POLICIES = ("stop", "restart", "pause")
 
 GUEST_KEYS, MACHINE_KEYS, POLICY_KEYS = values.GUEST, values.MACHINE, values.POLICY
