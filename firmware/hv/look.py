@@ -217,9 +217,12 @@ class Listing(list):
     def __str__(self):
         return self.__repr__()
 
+    where = None  # its first address by name
+
     def __repr__(self):
-        return "\n".join(["%012x  %-30s  %s" % (a, " ".join(["%02x" % b for b in code]), name)
-                          for a, code, name in self])
+        head = "%s:\n" % self.where if self.where else ""
+        return head + "\n".join(["%012x  %-30s  %s" % (
+            a, " ".join(["%02x" % b for b in code]), name) for a, code, name in self])
 
 
 def disasm(vcpu, count=8, at=None):
@@ -227,6 +230,8 @@ def disasm(vcpu, count=8, at=None):
     start = vcpu.rip if at is None else at
     base = 0 if bits == 64 else vcpu.cs.base
     out = Listing()
+    named = vcpu.where(start)
+    out.where = str(named) if named.name else None
     for _ in range(count):
         code = b""
         for size in (15, PAGE - (base + start) % PAGE):

@@ -139,6 +139,7 @@ class Guest:
         self.watched = False  # its shell was or will be announced
         self.policies = {}
         self._slots = None  # handlers and watches (exits.py)
+        self.symbols = None  # load_symbols()
         self.restarts = 0
         if _id is None:
             _id = self._make(name, cpus, _size(memory), devices)
@@ -229,6 +230,15 @@ class Guest:
                 + smbios.build(self.memory_size, count, signature, features, mhz)
                 + mptable.build(count, signature, features))
 
+    def load_symbols(self, module, slide=None):
+        """A table of symbols from a boot module (--symbols, symbols =): names in where(), in
+        crash records, hv.why() and disasm(). slide: how far the guest is from where it was
+        linked; without it Linux is asked."""
+        from hv.symbols import Symbols
+
+        self.symbols = Symbols(module, slide)
+        return self.symbols
+
     def start(self):
         """Starts the guest at its entry point."""
         self._need("start")
@@ -263,6 +273,8 @@ class Guest:
             from hv import device as devices
 
             devices.reset_all(self)
+        if self.symbols is not None:
+            self.symbols.reset()
         self._policy(self.id, len(self.vcpus))  # what the guest stored in its MSRs goes
         _hv.guest_platform(self.id, clock.wall())
         self._place()
@@ -397,6 +409,9 @@ class Guest:
     def crash(self):
         """The crash record, or None."""
         record = _hv.guest_crash(self.id)
+        if record is not None and self.symbols is not None:
+            at = record.get("vcpu", 0)
+            record["where"] = str(self.vcpus[at].where(record["rip"]))
         return None if record is None else Crash(record)
 
     def wait(self, *names, timeout=None):

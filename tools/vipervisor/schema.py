@@ -19,6 +19,7 @@ _TEXTS = {
     "initrd": "a file or a list of files",
     "cmdline": "the guest's command line",
     "paravirt": "show the clock page that stock kernels know",
+    "symbols": "names of addresses: a System.map, an ELF file or a Linux kernel",
     "modules": "further files, for multiboot images",
     "devices": "names of optional devices",
     "on_crash": "what follows a crash",
@@ -69,6 +70,7 @@ def schema() -> dict[str, Any]:
         "initrd": files,
         "modules": files,
         "cmdline": {"type": "string", "maxLength": rules.cmdline.CMDLINE_MAX},
+        "symbols": {"type": "string"},
         "devices": {"type": "array", "items": {"enum": list(reader.DEVICES)}},
         **{key: policy for key in reader.DEFAULT_POLICY},
     }

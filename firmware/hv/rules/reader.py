@@ -155,6 +155,8 @@ class Reader:
             "devices": self._devices(row, path),
             "paravirt": self._flag(row, "paravirt", True, path),
         }
+        if row.get("symbols") is not None:
+            out["symbols"] = self._path(row["symbols"], path + ("symbols",))
         for key, do in DEFAULT_POLICY.items():
             out[key] = self._policy(row.get(key, do), path + (key,))
         return out
