@@ -146,7 +146,7 @@ vmx_host_entry:
 
     // 8. Past the instruction; outside 64-bit code RIP wraps at 4 GiB.
     movq SLOT_RECORD(%rsp), %rsi
-    movl EXIT_RECORD_LENGTH(%rsi), %eax
+    movl EXIT_LENGTH(%rsi), %eax
     testl %eax, %eax
     je .Lagain
     movb $1, VCPU_SKIPPED(%rbx)
@@ -176,7 +176,7 @@ vmx_host_entry:
 .Lnot_entered:
     sti
     movq SLOT_RECORD(%rsp), %rax
-    movq $EXIT_KIND_NONE, EXIT_RECORD_KIND(%rax) // and a length of 0
+    movq $EXIT_KIND_NONE, EXIT_KIND(%rax) // and a length of 0
     jmp .Lreturn
 
 .Lbefore_entry:

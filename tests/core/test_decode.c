@@ -1,12 +1,12 @@
 // sources: hypervisor/virt/decode.c hypervisor/virt/insn_cache.c hypervisor/virt/walk.c
 // needs: zydis
 // Instruction lengths and operands, and the cache that must never give a stale one.
-#include <stdarg.h>
 #include <stdlib.h>
 
 #include <Zydis/Decoder.h>
 
 #include "check.h"
+#include "pages.h"
 #include "virt/decode.h"
 #include "cpu/err.h"
 #include "cpu/memory.h"
@@ -65,34 +65,6 @@ void *guest_write_ptr(struct guest *g, uint64_t gpa, size_t *available) {
     (void)g;
     *available = gpa < RAM_SIZE ? RAM_SIZE - gpa : 0;
     return gpa < RAM_SIZE ? ram + gpa : NULL;
-}
-
-void *page_alloc(size_t pages) {
-    void *p = aligned_alloc(PAGE_SIZE, pages * PAGE_SIZE);
-    memset(p, 0, pages * PAGE_SIZE);
-    return p;
-}
-
-void page_free(void *address, size_t pages) {
-    (void)pages;
-    free(address);
-}
-
-// --- Reporting ---
-
-// What a check names itself and the values it met, when it fails.
-__attribute__((format(printf, 3, 4)))
-static void check(bool ok, const char *name, const char *format, ...) {
-    if (ok) {
-        return;
-    }
-    va_list args;
-    va_start(args, format);
-    printf("# %s: ", name);
-    vprintf(format, args);
-    printf("\n");
-    va_end(args);
-    longjmp(check_failed, 1);
 }
 
 // --- Modes and page tables ---
