@@ -457,6 +457,33 @@ CASE(cache_sees_every_change) {
     expect("generation: hit", CODE, 1, 1, 0, 0);
 }
 
+// A program that is started again and again: the same code at the same place, in page
+// tables that are new each time. What is known of it must not outlive a change.
+CASE(the_same_program_again) {
+    reset();
+    put_code(0x80100, cpuid_code, 2);
+    put_code(0x80200, rex_cpuid_code, 3);
+    put_code(0x81100, hlt_code, 1);
+    for (int i = 0; i < 12; i++) {
+        bool moved = i % 3 == 2, changed = i >= 6;
+        m.cr3 = next_table;
+        next_table += 0x1000;
+        map(m.cr3, CODE, moved ? 0x81000 : 0x80000);
+        if (i == 6) {
+            put_code(0x80100, rex_cpuid_code, 3); // the first of the page, then the second
+            put_code(0x80200, cpuid_code, 2);
+        }
+        expect("the first instruction", CODE, moved ? 1 : changed ? 3 : 2, 0, 1, 0);
+        if (!moved) {
+            expect("the second", CODE + 0x100, changed ? 2 : 3, 0, 1, 0);
+            expect_fast("and both are there now", CODE, changed ? 3 : 2);
+            expect_fast("and both are there now", CODE + 0x100, changed ? 2 : 3);
+            map(m.cr3, CODE, 0x81000);
+            expect("remapped meanwhile", CODE, 1, 0, 1, 1);
+        }
+    }
+}
+
 CASE(page_crossing_and_long_instructions) {
     reset();
     map(ROOT_A, CODE, 0x80000);
