@@ -224,7 +224,7 @@ class Guest:
         count = len(self.vcpus)
         signature, features = cpuid.identity(_hv.cpuid)
         mhz = _hv.tsc_hz() // 1_000_000
-        return (acpi.build(count, True)
+        return (acpi.build(count)
                 + smbios.build(self.memory_size, count, signature, features, mhz)
                 + mptable.build(count, signature, features))
 

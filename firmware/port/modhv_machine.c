@@ -56,6 +56,7 @@ static mp_obj_t hv_caps(void) {
     store_bool(d, MP_QSTR_decode_assists, c->decode_assists);
     store_bool(d, MP_QSTR_xsetbv_exits, c->xsetbv_exits);
     store_bool(d, MP_QSTR_shadow_loaded, c->shadow_loaded);
+    store_bool(d, MP_QSTR_masked_interrupts_exit, c->masked_interrupts_exit);
     store_bool(d, MP_QSTR_flush_by_asid, c->flush_by_asid);
     store_bool(d, MP_QSTR_large_1g, c->large_1g);
     store_bool(d, MP_QSTR_nested_ad, c->nested_ad);

@@ -22,7 +22,7 @@ static void access(struct vcpu *v, uint32_t kind, uint32_t slots, uint64_t at, u
     };
     v->exit.kind = kind;
     for (uint32_t left = slots; left != 0; left &= left - 1) {
-        __atomic_fetch_add(&v->guest->claims.hits[__builtin_ctz(left)], 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&v->guest->claims.claim[__builtin_ctz(left)].hits, 1, __ATOMIC_RELAXED);
     }
 }
 
@@ -65,7 +65,7 @@ bool claim_port(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_
     uint32_t slots = 0;
     for (uint32_t left = claims->by_kind[EXIT_IO] & ~claims->watched; left != 0; left &= left - 1) {
         const struct claim *c = &claims->claim[__builtin_ctz(left)];
-        slots |= port - c->low <= c->high - c->low ? left & (0 - left) : 0;
+        slots |= port - c->low <= c->span ? left & (0 - left) : 0;
     }
     if (slots == 0 || s->asking || in_log(s, port, size, write, &wide)) {
         *value = (uint32_t)wide;

@@ -164,6 +164,7 @@ struct insn_cache {
     uint64_t zero; // fast-path entries of absent levels point here
     struct insn_detail *details; // one a slot
     uint64_t generation; // of the nested tables, that no slot is older than
+    uint32_t last; // the slot filled last
     uint8_t turn[INSN_SLOTS / 2]; // of a set: which slot was chosen last
 };
 

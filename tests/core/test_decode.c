@@ -1,12 +1,12 @@
 // sources: hypervisor/virt/decode.c hypervisor/virt/insn_cache.c hypervisor/virt/walk.c
 // needs: zydis
 // Instruction lengths and operands, and the cache that must never give a stale one.
-#include <stdarg.h>
 #include <stdlib.h>
 
 #include <Zydis/Decoder.h>
 
 #include "check.h"
+#include "pages.h"
 #include "virt/decode.h"
 #include "cpu/err.h"
 #include "cpu/memory.h"
@@ -65,34 +65,6 @@ void *guest_write_ptr(struct guest *g, uint64_t gpa, size_t *available) {
     (void)g;
     *available = gpa < RAM_SIZE ? RAM_SIZE - gpa : 0;
     return gpa < RAM_SIZE ? ram + gpa : NULL;
-}
-
-void *page_alloc(size_t pages) {
-    void *p = aligned_alloc(PAGE_SIZE, pages * PAGE_SIZE);
-    memset(p, 0, pages * PAGE_SIZE);
-    return p;
-}
-
-void page_free(void *address, size_t pages) {
-    (void)pages;
-    free(address);
-}
-
-// --- Reporting ---
-
-// What a check names itself and the values it met, when it fails.
-__attribute__((format(printf, 3, 4)))
-static void check(bool ok, const char *name, const char *format, ...) {
-    if (ok) {
-        return;
-    }
-    va_list args;
-    va_start(args, format);
-    printf("# %s: ", name);
-    vprintf(format, args);
-    printf("\n");
-    va_end(args);
-    longjmp(check_failed, 1);
 }
 
 // --- Modes and page tables ---
@@ -483,6 +455,33 @@ CASE(cache_sees_every_change) {
     expect_fast("generation: the fast path misses", CODE, 0);
     expect("generation: miss", CODE, 1, 0, 1, 0);
     expect("generation: hit", CODE, 1, 1, 0, 0);
+}
+
+// A program that is started again and again: the same code at the same place, in page
+// tables that are new each time. What is known of it must not outlive a change.
+CASE(the_same_program_again) {
+    reset();
+    put_code(0x80100, cpuid_code, 2);
+    put_code(0x80200, rex_cpuid_code, 3);
+    put_code(0x81100, hlt_code, 1);
+    for (int i = 0; i < 12; i++) {
+        bool moved = i % 3 == 2, changed = i >= 6;
+        m.cr3 = next_table;
+        next_table += 0x1000;
+        map(m.cr3, CODE, moved ? 0x81000 : 0x80000);
+        if (i == 6) {
+            put_code(0x80100, rex_cpuid_code, 3); // the first of the page, then the second
+            put_code(0x80200, cpuid_code, 2);
+        }
+        expect("the first instruction", CODE, moved ? 1 : changed ? 3 : 2, 0, 1, 0);
+        if (!moved) {
+            expect("the second", CODE + 0x100, changed ? 2 : 3, 0, 1, 0);
+            expect_fast("and both are there now", CODE, changed ? 3 : 2);
+            expect_fast("and both are there now", CODE + 0x100, changed ? 2 : 3);
+            map(m.cr3, CODE, 0x81000);
+            expect("remapped meanwhile", CODE, 1, 0, 1, 1);
+        }
+    }
 }
 
 CASE(page_crossing_and_long_instructions) {
