@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 SELF_CHECKING = [
+    "access",
     "apic",
     "exits-cpuid",
     "exits-cr",
