@@ -15,6 +15,7 @@
 bool emulate_string_io(struct vcpu *v, struct exit_record *e);
 bool emulate_cr(struct vcpu *v, struct exit_record *e);
 bool emulate_dr(struct vcpu *v, struct exit_record *e);
+bool emulate_task_switch(struct vcpu *v, struct exit_record *e);
 // A nested fault at an address where the guest has no memory.
 bool emulate_mmio(struct vcpu *v, struct exit_record *e);
 // Between emulation_begin and emulation_end: any instruction but strings.

@@ -1,49 +1,28 @@
 // Loads of segment registers from a selector, or a far pointer, that lies on a device.
 // References are to Intel's SDM, volume 3A, chapters 3 and 5, and volume 2, MOV, JMP, LTR, LLDT.
-#include "virt/emulate.h"
+#include "virt/emulate_segment.h"
 
 #include "cpu/err.h"
 #include "cpu/string.h"
+#include "virt/emulate.h"
 #include "virt/guest.h"
 #include "virt/x86.h"
 
 enum {
-    SELECTOR_RPL = 3,
-    SELECTOR_TI = 1 << 2,
     SELECTOR_SIZE = 2,
-    DESCRIPTOR_SIZE = 8,
-    DESCRIPTOR_WIDE = 16, // LDT and TSS in IA-32e mode
-    ATTRIBUTES_SHIFT = 40, // of a descriptor, where struct segment's begin
-    LIMIT_HIGH_SHIFT = 48,
-    // Attributes (3.4.5).
-    ATTR_ACCESSED = 1 << 0, // and TSS_BUSY, one up, for the task register
-    ATTR_TSS_BUSY = 1 << 1,
-    ATTR_WRITABLE = 1 << 1, // of data; readable, of code
-    ATTR_CONFORMING = 1 << 2, // of code
-    ATTR_CODE = 1 << 3,
-    ATTR_TYPE = 0xF,
-    ATTR_S = 1 << 4,
-    ATTR_P = 1 << 7,
-    ATTR_ALL = 0xF0FF,
-    TYPE_LDT = 2,
-    TYPE_TSS16 = 1,
-    TYPE_TSS = 9,
     PAGE_BITS = 12,
     PARAGRAPH_BITS = 4,
+    ATTRIBUTES_SHIFT = 40, // of a descriptor, where struct segment's begin
+    LIMIT_HIGH_SHIFT = 48,
+    DESCRIPTOR_SIZE = 8,
+    DESCRIPTOR_WIDE = 16, // LDT and TSS in IA-32e mode
+    TYPE_TSS16 = 1,
 };
 #define RFLAGS_VM (UINT64_C(1) << 17)
 #define EFER_LMA FETCH_EFER_LMA
 
 static bool protected_mode(const struct emulation *m) {
     return (m->walk.cr0 & CR0_PE) && !(m->walk.rflags & RFLAGS_VM);
-}
-
-static unsigned dpl_of(const struct segment *s) {
-    return s->attributes >> SEG_ATTR_DPL_SHIFT & 3;
-}
-
-static bool is_null(uint16_t selector) {
-    return (selector & ~SELECTOR_RPL) == 0;
 }
 
 static void decode_descriptor(const uint64_t raw[2], bool wide, struct segment *s) {
@@ -57,7 +36,7 @@ static void decode_descriptor(const uint64_t raw[2], bool wide, struct segment *
 }
 
 // Where the descriptor of a selector that is not null lies, and what it says.
-static int read_descriptor(struct emulation *m, uint16_t selector, bool wide, uint64_t *at, struct segment *s) {
+int segment_read(struct emulation *m, uint16_t selector, bool wide, uint64_t *at, struct segment *s) {
     struct vcpu *v = m->v;
     struct segment ldt = { 0 };
     uint64_t base, limit, raw[2] = { 0 };
@@ -86,7 +65,7 @@ static int read_descriptor(struct emulation *m, uint16_t selector, bool wide, ui
 }
 
 // Sets the accessed or the busy bit in the descriptor itself.
-static int mark(struct emulation *m, uint64_t at, struct segment *s, uint32_t bit) {
+int segment_mark(struct emulation *m, uint64_t at, struct segment *s, uint32_t bit) {
     struct operand o;
     if (s->attributes & bit) {
         return 0;
@@ -100,7 +79,7 @@ static int mark(struct emulation *m, uint64_t at, struct segment *s, uint32_t bi
     return error;
 }
 
-static int commit(struct emulation *m, enum vseg seg, const struct segment *s) {
+int segment_commit(struct emulation *m, enum vseg seg, const struct segment *s) {
     return virt->seg_set(m->v, seg, s) == 0 ? 0 : -EINVAL;
 }
 
@@ -109,7 +88,7 @@ static int load_real(struct emulation *m, enum vseg seg, uint16_t selector) {
     virt->seg_get(m->v, seg, &s); // limit and type stay
     s.selector = selector;
     s.base = (uint64_t)selector << PARAGRAPH_BITS;
-    return commit(m, seg, &s);
+    return segment_commit(m, seg, &s);
 }
 
 static int load_null(struct emulation *m, enum vseg seg, uint16_t selector) {
@@ -124,13 +103,13 @@ static int load_null(struct emulation *m, enum vseg seg, uint16_t selector) {
     if (seg == SEG_SS) {
         s.attributes |= (uint32_t)m->walk.cpl << SEG_ATTR_DPL_SHIFT;
     }
-    return commit(m, seg, &s);
+    return segment_commit(m, seg, &s);
 }
 
 // Which descriptors DS, ES, FS, GS and SS take (volume 2, MOV).
 static bool data_allowed(const struct emulation *m, enum vseg seg, const struct segment *s) {
     uint32_t a = s->attributes;
-    unsigned rpl = s->selector & SELECTOR_RPL, dpl = dpl_of(s), cpl = m->walk.cpl;
+    unsigned rpl = s->selector & SELECTOR_RPL, dpl = segment_dpl(s), cpl = m->walk.cpl;
     bool code = a & ATTR_CODE;
     if (!(a & ATTR_S)) {
         return false;
@@ -147,7 +126,7 @@ static bool data_allowed(const struct emulation *m, enum vseg seg, const struct 
 static int load_data(struct emulation *m, enum vseg seg, uint16_t selector) {
     struct segment s;
     uint64_t at;
-    int error = read_descriptor(m, selector, false, &at, &s);
+    int error = segment_read(m, selector, false, &at, &s);
     if (error == 0 && !data_allowed(m, seg, &s)) {
         error = emulation_selector_fault(m, EXC_GP, selector);
     }
@@ -155,9 +134,9 @@ static int load_data(struct emulation *m, enum vseg seg, uint16_t selector) {
         error = emulation_selector_fault(m, seg == SEG_SS ? EXC_SS : EXC_NP, selector);
     }
     if (error == 0) {
-        error = mark(m, at, &s, ATTR_ACCESSED);
+        error = segment_mark(m, at, &s, ATTR_ACCESSED);
     }
-    return error != 0 ? error : commit(m, seg, &s);
+    return error != 0 ? error : segment_commit(m, seg, &s);
 }
 
 // LLDT and LTR, which fault above CPL 0 before they look at memory.
@@ -168,7 +147,7 @@ static int load_system(struct emulation *m, enum vseg seg, uint16_t selector) {
     if (selector & SELECTOR_TI) {
         return emulation_selector_fault(m, EXC_GP, selector);
     }
-    int error = read_descriptor(m, selector, wide, &at, &s);
+    int error = segment_read(m, selector, wide, &at, &s);
     if (error != 0) {
         return error;
     }
@@ -181,9 +160,9 @@ static int load_system(struct emulation *m, enum vseg seg, uint16_t selector) {
         return emulation_selector_fault(m, EXC_NP, selector);
     }
     if (seg == SEG_TR) {
-        error = mark(m, at, &s, ATTR_TSS_BUSY);
+        error = segment_mark(m, at, &s, ATTR_TSS_BUSY);
     }
-    return error != 0 ? error : commit(m, seg, &s);
+    return error != 0 ? error : segment_commit(m, seg, &s);
 }
 
 int emulate_load_segment(struct emulation *m) {
@@ -202,7 +181,7 @@ int emulate_load_segment(struct emulation *m) {
     if (!protected_mode(m)) {
         return load_real(m, seg, selector);
     }
-    if (is_null(selector)) {
+    if (selector_is_null(selector)) {
         return load_null(m, seg, selector);
     }
     return seg == SEG_LDTR || seg == SEG_TR ? load_system(m, seg, selector) : load_data(m, seg, selector);
@@ -212,10 +191,10 @@ int emulate_load_segment(struct emulation *m) {
 static int load_code(struct emulation *m, uint16_t selector, struct segment *s) {
     uint64_t at;
     unsigned cpl = m->walk.cpl, rpl = selector & SELECTOR_RPL;
-    if (is_null(selector)) {
+    if (selector_is_null(selector)) {
         return emulation_fault(m, EXC_GP);
     }
-    int error = read_descriptor(m, selector, false, &at, s);
+    int error = segment_read(m, selector, false, &at, s);
     if (error != 0) {
         return error;
     }
@@ -223,7 +202,8 @@ static int load_code(struct emulation *m, uint16_t selector, struct segment *s) 
         return -EINVAL;
     }
     bool conforming = s->attributes & ATTR_CONFORMING;
-    bool allowed = (s->attributes & ATTR_CODE) && (conforming ? dpl_of(s) <= cpl : rpl <= cpl && dpl_of(s) == cpl);
+    unsigned dpl = segment_dpl(s);
+    bool allowed = (s->attributes & ATTR_CODE) && (conforming ? dpl <= cpl : rpl <= cpl && dpl == cpl);
     bool both_sizes = (m->walk.efer & EFER_LMA) && (s->attributes & SEG_ATTR_L) && (s->attributes & SEG_ATTR_DB);
     if (!allowed || both_sizes) {
         return emulation_selector_fault(m, EXC_GP, selector);
@@ -232,7 +212,7 @@ static int load_code(struct emulation *m, uint16_t selector, struct segment *s) 
         return emulation_selector_fault(m, EXC_NP, selector);
     }
     s->selector = (uint16_t)((selector & ~SELECTOR_RPL) | cpl);
-    return mark(m, at, s, ATTR_ACCESSED);
+    return segment_mark(m, at, s, ATTR_ACCESSED);
 }
 
 int emulate_far_jump(struct emulation *m) {
@@ -261,7 +241,7 @@ int emulate_far_jump(struct emulation *m) {
             error = emulation_fault(m, EXC_GP);
         }
         if (error == 0) {
-            error = commit(m, SEG_CS, &s);
+            error = segment_commit(m, SEG_CS, &s);
         }
     }
     if (error == 0) {

@@ -24,6 +24,7 @@ SELF_CHECKING = [
     "fpu",
     "ioapic",
     "samerip",
+    "tasks",
 ]
 Run = Callable[..., Any]
 
