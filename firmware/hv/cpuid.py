@@ -36,9 +36,9 @@ LEAF_1_EDX = {
     "clflush": 19, "mmx": 23, "fxsr": 24, "sse": 25, "sse2": 26, "ss": 27,
 }
 LEAF_7_EBX = {
-    "fsgsbase": 0, "bmi1": 3, "avx2": 5, "smep": 7, "bmi2": 8, "erms": 9, "invpcid": 10,
-    "avx512f": 16, "avx512dq": 17, "adx": 19, "smap": 20, "avx512ifma": 21, "clflushopt": 23,
-    "clwb": 24, "avx512cd": 28, "sha": 29, "avx512bw": 30, "avx512vl": 31,
+    "fsgsbase": 0, "bmi1": 3, "avx2": 5, "smep": 7, "bmi2": 8, "erms": 9,
+    "avx512f": 16, "avx512dq": 17, "adx": 19, "smap": 20, "avx512ifma": 21, "pcommit": 22,
+    "clflushopt": 23, "clwb": 24, "avx512cd": 28, "sha": 29, "avx512bw": 30, "avx512vl": 31,
 }
 LEAF_7_ECX = {
     "avx512vbmi": 1, "umip": 2, "avx512vbmi2": 6, "gfni": 8, "vaes": 9, "vpclmulqdq": 10,

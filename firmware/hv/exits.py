@@ -27,7 +27,7 @@ KINDS = {
     "raw": (("raw",), "reason", ()),
 }
 for _kind in ("hlt", "shutdown", "xsetbv", "pause", "wbinvd", "virt_insn", "other_insn",
-              "nested_fault", "nested_misconfig", "entry_failed", "unknown"):
+              "task_switch", "nested_fault", "nested_misconfig", "entry_failed", "unknown"):
     KINDS[_kind] = ((_kind,), "gpa" if _kind == "nested_fault" else "", ())
 
 

@@ -45,6 +45,9 @@ static void cannot(struct vcpu *v, struct exit_record *e) {
 
 static __attribute__((noinline)) bool general(struct vcpu *v, const struct insn *insn, struct exit_record *e) {
     struct emulation m;
+    if (insn->class == INSN_LMSW || insn->class == INSN_SMSW) {
+        return emulate_msw(v, e, insn);
+    }
     emulation_begin(&m, v, insn);
     if (insn->op >= OP_MOVS) {
         if (insn->class != INSN_STRING_IO) {

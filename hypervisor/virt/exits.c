@@ -332,8 +332,8 @@ exit_handler *const exit_core_handlers[EXIT_KINDS] = {
     [EXIT_SHUTDOWN] = on_shutdown, [EXIT_CR] = emulate_cr, [EXIT_DR] = emulate_dr, [EXIT_XSETBV] = on_xsetbv,
     [EXIT_EXCEPTION] = on_exception, [EXIT_PAUSE] = on_skip, [EXIT_WBINVD] = on_skip,
     [EXIT_VIRT_INSN] = on_virt_insn, [EXIT_OTHER_INSN] = on_other_insn,
-    [EXIT_NESTED_MISCONFIG] = on_misconfig, [EXIT_ENTRY_FAILED] = on_entry_failed,
-    [EXIT_UNKNOWN] = on_unknown,
+    [EXIT_TASK_SWITCH] = emulate_task_switch, [EXIT_NESTED_MISCONFIG] = on_misconfig,
+    [EXIT_ENTRY_FAILED] = on_entry_failed, [EXIT_UNKNOWN] = on_unknown,
 };
 
 bool exit_core(struct vcpu *v, struct exit_record *e) {

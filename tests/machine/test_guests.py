@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 SELF_CHECKING = [
+    "access",
     "apic",
     "exits-cpuid",
     "exits-cr",
@@ -23,6 +24,7 @@ SELF_CHECKING = [
     "fpu",
     "ioapic",
     "samerip",
+    "tasks",
 ]
 Run = Callable[..., Any]
 
