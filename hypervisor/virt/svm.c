@@ -272,8 +272,7 @@ static int svm_vcpu_put(struct vcpu *v) {
 
 static bool svm_can_interrupt(struct vcpu *v) {
     const struct vmcb *b = svm_vmcb(v);
-    bool shadow = (b->interrupt_shadow & INTERRUPT_SHADOW) && v->rip == b->rip;
-    return (b->rflags & RFLAGS_IF) && !shadow && !(b->eventinj & EVENTINJ_V);
+    return (b->rflags & RFLAGS_IF) && !svm_in_shadow(v) && !(b->eventinj & EVENTINJ_V);
 }
 
 static void svm_inject(struct vcpu *v, uint32_t event, uint32_t error) {
@@ -284,8 +283,8 @@ static void svm_inject(struct vcpu *v, uint32_t event, uint32_t error) {
     if (type == EVENT_NMI) {
         // There is no virtual NMI mask everywhere: the IRET intercept tells when
         // the guest's handler is done (15.21.7).
-        if (c->nmi_masked || (b->eventinj & EVENTINJ_V)) {
-            c->attention |= SVM_ATTENTION_NMI;
+        if (c->nmi_masked || (b->eventinj & EVENTINJ_V) || svm_in_shadow(v)) {
+            svm_nmi_wait(v);
             return;
         }
         c->nmi_masked = true;
@@ -331,7 +330,9 @@ static uint32_t svm_vectoring(struct vcpu *v, uint32_t *error) {
 static void svm_window(struct vcpu *v, bool on) {
     struct vmcb *b = svm_vmcb(v);
     v->window_open_wanted = on;
-    if (on) {
+    if (on && !virt_caps.shadow_loaded && svm_in_shadow(v)) {
+        svm_control(v)->attention |= SVM_ATTENTION_WINDOW; // it would open before the shadow's end
+    } else if (on) {
         b->v_intr |= V_IRQ | V_INTR_PRIO_MAX | V_IGN_TPR;
         b->intercept_vector3 |= INTERCEPT_VINTR;
     } else {

@@ -31,7 +31,7 @@ struct vmx_vcpu {
     uint32_t failure_code; // VM-instruction error, or exit reason
     uint64_t failure_qualification;
     uint32_t stepping; // entries left that look for a single step (RFLAGS.TF)
-    bool nmi_waiting; // to be injected when the NMI window opens
+    uint8_t nmi_waiting; // to be injected when the NMI window opens
 };
 
 // Facts of this machine, found by probe().
