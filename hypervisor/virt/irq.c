@@ -166,7 +166,7 @@ static bool lapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t s
     uint64_t *value) {
     (void)context;
     struct lapic *l = &v->lapic;
-    if (__builtin_expect((l->base & (APIC_BASE_EN | APIC_BASE_EXTD)) != APIC_BASE_EN, 0)) {
+    if (__builtin_expect((l->base & ~APIC_BASE_BSP) != (APIC_BASE_ADDRESS | APIC_BASE_EN), 0)) {
         return false;
     }
     if (write && offset == LAPIC_EOI << REGISTER_SHIFT && size == REGISTER_SIZE) { // one an interrupt
@@ -177,6 +177,23 @@ static bool lapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t s
         return true;
     }
     return any_register(v, offset, size, write, value);
+}
+
+// A page that the vCPU has moved away from its first place (10.4.5).
+static bool lapic_elsewhere(struct vcpu *v, void *context, uint64_t gpa, uint8_t size, bool write,
+    uint64_t *value) {
+    (void)context;
+    uint64_t mode = v->lapic.base & (APIC_PAGE - 1) & ~APIC_BASE_BSP;
+    uint64_t offset = gpa - (v->lapic.base & ~(uint64_t)(APIC_PAGE - 1));
+    return mode == APIC_BASE_EN && offset < APIC_PAGE && any_register(v, offset, size, write, value);
+}
+
+// Where the page would hide RAM or another device it cannot be.
+static bool base_possible(const struct vcpu *v, uint64_t value) {
+    size_t available;
+    uint64_t page = value & ~(uint64_t)(APIC_PAGE - 1);
+    return page == APIC_BASE_ADDRESS || (value >> virt_caps.phys_bits == 0
+        && guest_write_ptr(v->guest, page, &available) == NULL && mmio_find(&v->guest->mmio, page) == NULL);
 }
 
 static bool ioapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write,
@@ -198,6 +215,7 @@ static bool ioapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t 
 }
 
 int irq_map(struct guest *g) {
+    g->mmio.elsewhere = lapic_elsewhere;
     int error = mmio_register(g, APIC_BASE_ADDRESS, APIC_PAGE, lapic_mmio, g);
     return error != 0 ? error : mmio_register(g, IOAPIC_ADDRESS, APIC_PAGE, ioapic_mmio, g);
 }
@@ -224,7 +242,7 @@ bool irq_wrmsr(struct vcpu *v, uint32_t index, uint64_t value) {
     if (index == MSR_TSC_DEADLINE) {
         effect = lapic_deadline_write(&v->lapic, value);
     } else if (index == MSR_APIC_BASE) {
-        effect = lapic_base_write(&v->lapic, value);
+        effect = base_possible(v, value) ? lapic_base_write(&v->lapic, value) : (uint32_t)LAPIC_FAULT;
     } else {
         effect = lapic_msr_write(&v->lapic, vcpu_tsc(v), index - MSR_X2APIC, value);
     }
