@@ -283,7 +283,7 @@ static void svm_inject(struct vcpu *v, uint32_t event, uint32_t error) {
     if (type == EVENT_NMI) {
         // There is no virtual NMI mask everywhere: the IRET intercept tells when
         // the guest's handler is done (15.21.7).
-        if (c->nmi_masked || (b->eventinj & EVENTINJ_V) || svm_in_shadow(v)) {
+        if (svm_nmi_masked(v) || (b->eventinj & EVENTINJ_V) || svm_in_shadow(v)) {
             svm_nmi_wait(v);
             return;
         }
