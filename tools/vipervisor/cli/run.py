@@ -19,6 +19,7 @@ from ..hub import Hub
 from ..image import readable
 from ..link import Console
 from ..machine import Machine
+from ..progress import Progress
 from ..registry import Claim
 from ..transcript import PlainText
 from . import common
@@ -62,6 +63,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--reboot", action="store_true", help="let the guest reset itself")
     parser.add_argument("--script", type=Path, metavar="FILE.py", help="run on the monitor first")
     parser.add_argument("--dry-run", action="store_true", help="print the emulator's command line")
+    parser.add_argument(
+        "--json", action="store_true", help="how it ended, as JSON: the last line on stderr"
+    )
     parser.add_argument("--stats", action="store_true", help="exit counts on stderr at the end")
     parser.set_defaults(function=main, guest_command=None)
 
@@ -98,7 +102,8 @@ def guest_name(image: Path) -> str:
     """A guest's name from its image's: one that the rules take."""
     name = re.sub(r"[^a-z0-9_]+", "_", image.name.split(".")[0].lower()).strip("_")[:24]
     names = partition.rules.names
-    if not name or not name[0].isalpha() or name in names.RESERVED or name in names.KEYWORDS:
+    taken = (*names.RESERVED, *names.KEYWORDS, *names.BUILTINS)
+    if not name or not name[0].isalpha() or name in taken:
         return f"guest_{name}".rstrip("_")
     return name
 
@@ -162,6 +167,7 @@ class Session:
         kind = machine.partition["guests"][0].get("kind")
         self._hold = Hold(kind, terminal.stdin_is_terminal())
         self._broken = False
+        self.ended: End | None = None
         limit = options.timeout
         self._end: float | None = None if limit is None else time.monotonic() + limit
         self.keys = terminal.Keys()
@@ -196,8 +202,9 @@ class Session:
         machine = self._machine
         machine.power_on()
         machine.boot_timeout = self.left(machine.boot_timeout)
-        machine.wait_monitor()
-        console = machine.console(self._guest, self.left(machine.boot_timeout))
+        with Progress("hv run: booting"):
+            machine.wait_monitor()
+            console = machine.console(self._guest, self.left(machine.boot_timeout))
         console.listen(self._output)
         threading.Thread(target=self._type, args=(console,), name="stdin", daemon=True).start()
         return console
@@ -241,6 +248,7 @@ class Session:
             end = machine.wait_end(self._guest, 1)
             if end.reason == "reset" and options.reboot:
                 continue
+            self.ended = end
             self.stats(end.exits)
             report(end, options.until, self._command is not None)
             waited = options.until is not None or self._command is not None
@@ -282,6 +290,12 @@ class Session:
         if self._options.stats and exits is not None:
             terminal.say(common.exits_table(exits))
 
+    def tell(self, status: int) -> None:
+        """`--json`: the status and the end record."""
+        if self._options.json:
+            end = self.ended.json() if self.ended is not None else None
+            terminal.say(json.dumps({"status": status, "guest": self._guest, "end": end}))
+
     def live_exits(self) -> dict[str, int] | None:
         """The counts of a guest that still runs, asked at the prompt's back door."""
         if not self._options.stats:
@@ -318,12 +332,14 @@ def main(options: argparse.Namespace) -> int:
                 status = session.verdict(console)
                 if session.matched:
                     session.stats(session.live_exits())
+                session.tell(status)
                 return status
             except (WaitTimeout, EmulatorError) as error:
                 if session.left(1) == 0:
                     detail = "" if hub else f" ({error})"
                     terminal.say(f"hv run: no end within {options.timeout:g} s{detail}")
                     session.stats(session.live_exits() if hub else None)
+                    session.tell(TIMED_OUT)
                     return TIMED_OUT
                 raise HostError(str(error)) from None
     finally:
