@@ -292,6 +292,30 @@ class Board:
     features: list[Any]
     def toml(self) -> str: ...
 
+class Finding:
+    """A breach of a rule (docs/partition.md has them all)."""
+
+    rule: str
+    path: tuple[str | int, ...]
+    what: str
+    why: str
+    remedy: str
+    def text(self) -> str: ...
+    def place(self) -> str: ...
+
+class PartitionError(ValueError):
+    findings: list[Finding]
+
+class Partition:
+    """A partition file's description, as a dict or as keywords."""
+
+    description: dict[str, Any]
+    guests: list[Guest]
+    def __init__(self, description: dict[str, Any] | None = None, **keywords: Any) -> None: ...
+    def check(self) -> list[Finding]: ...
+    def start(self) -> Partition: ...
+    def destroy(self) -> None: ...
+
 class Timer:
     milliseconds: int
     calls: int
