@@ -199,6 +199,10 @@ def test_console(hv):
     core.console += b"a+b ("
     assert g.console.expect("a+b (") == "a+b ("
     assert g.console.tail(5) == "a+b ("
+    core.console += b"\x1b[1;32mro\x1b[0mot\x1b[6"
+    assert g.console.expect("^root$") == "root"
+    core.console += b"login: \x1b[6n"
+    assert g.console.expect("login: $").endswith("login: ")
     with pytest.raises(OSError, match="no 'never' on the console of a within 0.01 s.*wrote last"):
         g.console.expect("never", timeout=0.01)
 
