@@ -35,8 +35,8 @@ def span(value):
     """(low, high) of a filter: a number, (low, high), a range, or None for all."""
     if value is None:
         return 0, ALL
-    if isinstance(value, int):
-        return value, value
+    if isinstance(value, (int, bool)):  # MicroPython's bool is no int
+        return int(value), int(value)
     if isinstance(value, range):
         if not len(value) or value.step != 1:
             raise ValueError("%r is no range of neighbours" % (value,))
