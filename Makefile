@@ -42,7 +42,7 @@ ALL_TESTS = $(FAST_TESTS) $(wildcard tests/machine)
 export VIPERVISOR_RESULTS := build/test-results.json
 
 .PHONY: help setup build guests run run-vmx test test-full check bench clean distclean
-.PHONY: python3 monitor test-prepare check-only test-micropython
+.PHONY: container-packages python3 monitor test-prepare check-only test-micropython
 
 help:
 	@echo "Vipervisor: a hypervisor toolkit for x86-64, programmed in Python."
@@ -69,6 +69,11 @@ python3:
 
 setup: python3
 	@$(SETUP)
+
+# The distribution packages of set-up, one a line: for another distribution's own, and for
+# images (the Containerfile runs set-up itself).
+container-packages: python3
+	@$(SETUP) --packages
 
 build: python3
 	@$(SETUP) --quiet

@@ -3,8 +3,8 @@
 # guests/NAME/ holds one 64-bit multiboot guest each; add a folder and its name
 # here. hello32 is hello's source built for 32-bit protected mode.
 
-GUESTS_64 := hello beat uart apic ioapic smp claims $(notdir $(wildcard guests/exits-*)) samerip triple spin fpu bench mmio-forms string-io steps
-GUESTS_32 := hello32
+GUESTS_64 := hello beat uart apic ioapic smp claims $(notdir $(wildcard guests/exits-*)) samerip triple spin fpu bench mmio-forms string-io steps access
+GUESTS_32 := hello32 tasks
 GUESTS_FLAT := realmode
 
 GUEST_OUT := build/guests
@@ -23,7 +23,7 @@ GUEST_LDFLAGS := $(filter-out $(if $(shell ld --help 2>/dev/null | grep -e --no-
 
 GUEST_LIB_64 := start64.S vectors.S runtime.c console.c string.c platform.c clock.c traps.c irq.c apic.c \
 	user.S paging.c check.c
-GUEST_LIB_32 := start32.S runtime.c console.c string.c platform.c traps32.c
+GUEST_LIB_32 := start32.S runtime.c console.c string.c platform.c traps32.c check.c
 
 guest_objects = $(patsubst %,$(GUEST_OBJ)/$(1)/%.o,$(2))
 GUEST_LIB_OBJS_64 := $(call guest_objects,lib64,$(GUEST_LIB_64))

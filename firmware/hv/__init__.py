@@ -11,17 +11,19 @@ from hv import events  # noqa: E402
 from hv.clock import TimeoutError  # noqa: E402
 from hv.device import Device  # noqa: E402
 from hv.explain import cost, explain, why  # noqa: E402
-from hv.vm import Guest, guest, guests  # noqa: E402
+from hv.vm import Guest, guest, guest_from, guests  # noqa: E402
 from hv.host import Machine  # noqa: E402
 from hv.moves import states  # noqa: E402
 from hv.live import policies, policy  # noqa: E402
+from hv.partition import Partition, PartitionError  # noqa: E402
 
 machine = Machine()
 handler_limit = 1000  # milliseconds that a handler may take; 0: no limit
 
 __all__ = [
-    "ABI", "Device", "Guest", "TimeoutError", "after", "cost", "every", "explain", "guest",
-    "guests", "machine", "policies", "policy", "probe", "states", "why",
+    "ABI", "Device", "Guest", "Partition", "PartitionError", "TimeoutError", "after", "cost",
+    "every", "explain", "guest", "guest_from", "guests", "machine", "policies", "policy",
+    "probe", "states", "why",
 ]
 
 

@@ -1,6 +1,6 @@
 """The ACPI tables of a guest: what plain PC it is (ACPI 6.5).
 
-`build(vcpus, apics)` gives the bytes of each table with its place; they lie in the
+`build(vcpus)` gives the bytes of each table with its place; they lie in the
 RAM that the memory map reserves below 1 MiB, the RSDP where a search finds it.
 """
 
@@ -182,13 +182,12 @@ def pointer():
     return bytes(out)
 
 
-def build(vcpus, apics):
-    """All tables as (address, bytes). Without APICs there is no MADT: a guest then
-    keeps to the 8259s."""
+def build(vcpus):
+    """All tables as (address, bytes)."""
     root = dsdt()
     places, out = [], [(FACS, facs()), (TABLES, root)]
     at = TABLES + len(root)
-    for data in [fadt(FACS, TABLES)] + ([madt(vcpus)] if apics else []):
+    for data in (fadt(FACS, TABLES), madt(vcpus)):
         at = (at + TABLE_ALIGN - 1) // TABLE_ALIGN * TABLE_ALIGN
         places.append(at)
         out.append((at, data))

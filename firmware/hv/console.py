@@ -9,6 +9,9 @@ from hv import clock
 CHUNK = 1024
 LEAVE = 0x1C  # Ctrl-\
 TAIL = 2000
+ESCAPE = "\x1b"
+LONGEST = 16  # of a control sequence
+_CONTROL = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
 
 
 class Console:
@@ -39,19 +42,21 @@ class Console:
 
     def expect(self, pattern, timeout=10):
         """Waits until the text or regular expression appears; returns what came before
-        and with it. The search starts where the last read() or expect() ended."""
+        and with it, without terminal escapes. The search starts where the last read() or
+        expect() ended."""
         found = pattern
         if isinstance(pattern, str):
             try:
                 found = re.compile(pattern)
             except Exception:  # re.error, which MicroPython does not have
                 found = None
-        seen = ""
+        seen = rest = ""
 
         def appeared():
-            nonlocal seen
+            nonlocal seen, rest
             more = self.read()
             while more:
+                more, rest = _plain(rest + more)
                 seen += more
                 more = self.read()
             # Text is tried as text first, so "# $" needs no escape.
@@ -103,6 +108,17 @@ class Console:
     def __repr__(self):
         return "<console of %s: read(), write(text), tail(), expect(pattern), attach()>" % (
             self._guest.name)
+
+
+def _plain(text):
+    """Text without the terminal's control sequences, and the beginning of one at its end."""
+    if ESCAPE not in text:
+        return text, ""
+    text = _CONTROL.sub("", text)
+    at = text.rfind(ESCAPE)
+    if at < 0 or len(text) - at > LONGEST:
+        return text, ""
+    return text[:at], text[at:]
 
 
 def _text(data):

@@ -17,6 +17,7 @@ APIC_ID = 8  # EBX 31-24 and EDX 9 (leaf 1), EDX (leaf 0xB)
 
 VENDOR = b"ViperVisorHV"
 ABI = 1
+CRYSTAL_MAX = 25_000_000
 MAX_BASIC = 0x16  # up to the frequency leaf, whatever the CPU's own largest leaf is
 MAX_EXTENDED = 0x8000_0008
 HYPERVISOR = 0x4000_0000
@@ -36,9 +37,9 @@ LEAF_1_EDX = {
     "clflush": 19, "mmx": 23, "fxsr": 24, "sse": 25, "sse2": 26, "ss": 27,
 }
 LEAF_7_EBX = {
-    "fsgsbase": 0, "bmi1": 3, "avx2": 5, "smep": 7, "bmi2": 8, "erms": 9, "invpcid": 10,
-    "avx512f": 16, "avx512dq": 17, "adx": 19, "smap": 20, "avx512ifma": 21, "clflushopt": 23,
-    "clwb": 24, "avx512cd": 28, "sha": 29, "avx512bw": 30, "avx512vl": 31,
+    "fsgsbase": 0, "bmi1": 3, "avx2": 5, "smep": 7, "bmi2": 8, "erms": 9,
+    "avx512f": 16, "avx512dq": 17, "adx": 19, "smap": 20, "avx512ifma": 21, "pcommit": 22,
+    "clflushopt": 23, "clwb": 24, "avx512cd": 28, "sha": 29, "avx512bw": 30, "avx512vl": 31,
 }
 LEAF_7_ECX = {
     "avx512vbmi": 1, "umip": 2, "avx512vbmi2": 6, "gfni": 8, "vaes": 9, "vpclmulqdq": 10,
@@ -230,9 +231,9 @@ def _xsave(table, physical, xsave, hide):
 
 
 def _frequency(table, tsc_hz):
-    # Leaf 0x15 in our own words, a crystal as fast as the TSC (a multiple of it
-    # when that needs more than 32 bits); the physical leaf may be wrong.
-    ratio = (tsc_hz >> 32) + 1
+    # Leaf 0x15 in our own words, a crystal that the TSC is a multiple of and the local
+    # APIC's timer counts (LAPIC_CRYSTAL_MAX); the physical leaf may be wrong.
+    ratio = max(1, (tsc_hz + CRYSTAL_MAX - 1) // CRYSTAL_MAX)
     table.add(0x15, 1, ratio, tsc_hz // ratio)
     mhz = tsc_hz // 1_000_000
     table.add(0x16, mhz, mhz)

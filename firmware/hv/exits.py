@@ -27,7 +27,7 @@ KINDS = {
     "raw": (("raw",), "reason", ()),
 }
 for _kind in ("hlt", "shutdown", "xsetbv", "pause", "wbinvd", "virt_insn", "other_insn",
-              "nested_fault", "nested_misconfig", "entry_failed", "unknown"):
+              "task_switch", "nested_fault", "nested_misconfig", "entry_failed", "unknown"):
     KINDS[_kind] = ((_kind,), "gpa" if _kind == "nested_fault" else "", ())
 
 
@@ -35,7 +35,7 @@ def span(value):
     """(low, high) of a filter: a number, (low, high), a range, or None for all."""
     if value is None:
         return 0, ALL
-    if isinstance(value, (bool, int)):  # MicroPython's bool is no int
+    if isinstance(value, (int, bool)):  # MicroPython's bool is no int
         return int(value), int(value)
     if isinstance(value, range):
         if not len(value) or value.step != 1:

@@ -26,6 +26,7 @@ EXITS = {
     "wbinvd": "WBINVD or INVD: nothing to do on coherent memory",
     "virt_insn": "an instruction of VT-x or AMD-V, which guests are not shown: #UD",
     "other_insn": "an instruction that is not offered: #UD",
+    "task_switch": "a task switch of a 32-bit guest, which VT-x leaves to the monitor",
     "nested_misconfig": "the monitor's own nested tables are wrong",
     "entry_failed": "the CPU refused to enter the guest",
     "unknown": "an exit reason that nobody here knows",

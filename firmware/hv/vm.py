@@ -8,7 +8,7 @@ from hv.loaders import layout, load
 from hv.memory import Memory
 from hv.rules.reader import DEVICES, PYTHON_DEVICES
 from hv.screen import Screen
-from hv.vcpu import VCpu
+from hv.vcpu import REGISTERS, VCpu
 
 MEMORY_STEP = 2 << 20
 ENOENT, ENOMEM, EBUSY, ENODEV, EINVAL = 2, 12, 16, 19, 22
@@ -111,6 +111,8 @@ class Target:
         self.shift = 0  # of the loader's tables; load() sets it
 
     def module(self, name):
+        if not isinstance(name, str):
+            return memoryview(name)  # the image itself
         try:
             return _hv.module(name)
         except (OSError, ValueError):
@@ -120,6 +122,9 @@ class Target:
         _hv.guest_write(self._id, gpa, data)
 
     def load(self, gpa, name, offset, size):
+        if not isinstance(name, str):
+            _hv.guest_write(self._id, gpa, memoryview(name)[offset : offset + size])
+            return
         _hv.guest_load_module(self._id, gpa, name, offset, size)
 
 
@@ -133,6 +138,7 @@ class Guest:
         self.name = name
         self.paravirt = bool(paravirt)  # the KVM-compatible clock is shown
         self._load = None  # the arguments of load(), for reset and restart
+        self._registers = {}  # that guest_from() was given, for each start
         self._entry = None
         self._fresh = True
         self.image = None  # what load() found: kind, mode, entry, memory
@@ -197,7 +203,7 @@ class Guest:
     # -- life
 
     def load(self, image, initrd=(), cmdline="", kind=None, modules=()):
-        """Loads a boot module by name; its kind is detected unless said."""
+        """Loads a boot module by name, or bytes; its kind is detected unless said."""
         self._need("load")
         if isinstance(initrd, str):
             initrd = (initrd,)
@@ -219,6 +225,8 @@ class Guest:
         self._entry = None  # until all of it went well
         self.image, self._entry = load(target, name, initrd, cmdline, kind, modules, khz)
         self._entry.apply(self.vcpus[0])
+        for register, value in self._registers.items():
+            self.vcpus[0].set(register, value)
         self.watched = False
 
     def _tables(self):
@@ -226,7 +234,7 @@ class Guest:
         count = len(self.vcpus)
         signature, features = cpuid.identity(_hv.cpuid)
         mhz = _hv.tsc_hz() // 1_000_000
-        return (acpi.build(count, True)
+        return (acpi.build(count)
                 + smbios.build(self.memory_size, count, signature, features, mhz)
                 + mptable.build(count, signature, features))
 
@@ -515,3 +523,38 @@ def guest(name):
         if g.name == name:
             return g
     raise ValueError(text.unknown("guest", name, [g.name for g in everybody]))
+
+
+CODE_MODES = {16: "flat", 32: "flat32", 64: "flat64"}
+CODE_END = b"\xf4\xeb\xfd"  # hlt, and a jump to it: where the code ends without an end
+
+
+def guest_from(code, mode=64, regs=None, name=None, cpus=None, memory="2M"):
+    """A guest of a few bytes of machine code, ready to start(): 16 is real mode at
+    0000:7C00, 32 and 64 are flat at 1 MiB; regs={"rax": 1} are set before it runs."""
+    if isinstance(code, str):
+        raise ValueError("the code is a str; give bytes: b\"\\xf4\" or bytes.fromhex(\"f4\")")
+    if mode not in CODE_MODES:
+        raise ValueError("no mode %r; known: 16, 32, 64" % (mode,))
+    regs = dict(regs or {})
+    for register in regs:
+        if register not in REGISTERS:
+            raise ValueError(text.unknown("register", register, list(REGISTERS)))
+    known = [g.name for g in guests()]
+    number = 1
+    while name is None:
+        said = "code%d" % number
+        name = None if said in known else said
+        number += 1
+    if cpus is None:
+        owned = owners()
+        cpus = 1 if any([n not in owned for n, _, state, _ in _hv.cpus()
+                         if n and state != "failed"]) else [0]
+    made = Guest(name, cpus, memory)
+    try:
+        made._registers = regs
+        made.load(bytes(code) + CODE_END, kind=CODE_MODES[mode])
+    except BaseException:
+        made.destroy()
+        raise
+    return made

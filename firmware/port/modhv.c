@@ -115,6 +115,7 @@ qstr hv_exit_name(uint32_t kind) {
         [EXIT_WBINVD] = MP_QSTR_wbinvd,
         [EXIT_VIRT_INSN] = MP_QSTR_virt_insn,
         [EXIT_OTHER_INSN] = MP_QSTR_other_insn,
+        [EXIT_TASK_SWITCH] = MP_QSTR_task_switch,
         [EXIT_NESTED_MISCONFIG] = MP_QSTR_nested_misconfig,
         [EXIT_ENTRY_FAILED] = MP_QSTR_entry_failed,
         [EXIT_UNKNOWN] = MP_QSTR_unknown,

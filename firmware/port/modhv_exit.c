@@ -546,7 +546,7 @@ static mp_obj_t hv_unclaim(mp_obj_t id, mp_obj_t slot) {
 MP_DEFINE_CONST_FUN_OBJ_2(hv_unclaim_obj, hv_unclaim);
 
 static mp_obj_t hv_claim_hits(mp_obj_t id, mp_obj_t slot) {
-    return number(hv_guest(id)->claims.hits[hv_range(slot, CLAIMS - 2, "slot")]);
+    return number(hv_guest(id)->claims.claim[hv_range(slot, CLAIMS - 2, "slot")].hits);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(hv_claim_hits_obj, hv_claim_hits);
 
@@ -574,7 +574,8 @@ static mp_obj_t hv_watch_read(mp_obj_t id, mp_obj_t limit_in) {
         mp_obj_t words[4] = { number(w[0]), number(w[1]), number(w[2]), number(w[3]) };
         mp_obj_t fields[6] = { MP_OBJ_NEW_SMALL_INT(r.slot),
             MP_OBJ_NEW_QSTR(r.kind == CLAIM_MMIO ? MP_QSTR_mmio : hv_exit_name(r.kind)),
-            MP_OBJ_NEW_SMALL_INT(r.vcpu), number(r.rip), number(r.tsc), mp_obj_new_tuple(4, words) };
+            MP_OBJ_NEW_SMALL_INT(r.vcpu), number(r.rip), number((uint64_t)r.tsc_high << 32 | r.tsc_low),
+            mp_obj_new_tuple(4, words) };
         mp_obj_list_append(list, mp_obj_new_tuple(6, fields));
     }
     const struct watch *ring = g->claims.watch;

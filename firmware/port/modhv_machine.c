@@ -9,6 +9,7 @@
 #include "emulator.h"
 #include "modhv.h"
 #include "modhv_table.h"
+#include "port.h"
 #include "power.h"
 #include "py/mperrno.h"
 #include "py/runtime.h"
@@ -56,6 +57,7 @@ static mp_obj_t hv_caps(void) {
     store_bool(d, MP_QSTR_decode_assists, c->decode_assists);
     store_bool(d, MP_QSTR_xsetbv_exits, c->xsetbv_exits);
     store_bool(d, MP_QSTR_shadow_loaded, c->shadow_loaded);
+    store_bool(d, MP_QSTR_masked_interrupts_exit, c->masked_interrupts_exit);
     store_bool(d, MP_QSTR_flush_by_asid, c->flush_by_asid);
     store_bool(d, MP_QSTR_large_1g, c->large_1g);
     store_bool(d, MP_QSTR_nested_ad, c->nested_ad);
@@ -131,6 +133,12 @@ static mp_obj_t hv_tsc(void) {
     return U64(rdtsc());
 }
 MP_DEFINE_CONST_FUN_OBJ_0(hv_tsc_obj, hv_tsc);
+
+static mp_obj_t hv_clock_set(mp_obj_t unix_ns) {
+    port_clock_set(hv_u64(unix_ns, "time"));
+    return mp_const_none;
+}
+MP_DEFINE_CONST_FUN_OBJ_1(hv_clock_set_obj, hv_clock_set);
 
 // ---- Boot modules ----
 

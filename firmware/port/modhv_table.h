@@ -37,12 +37,12 @@ void event_guest_made(uint32_t id);
 
 // modhv_machine.c
 extern const mp_obj_fun_builtin_fixed_t hv_backend_obj, hv_missing_obj, hv_caps_obj, hv_cpus_obj,
-    hv_memory_obj, hv_emulator_obj, hv_tsc_hz_obj, hv_tsc_obj, hv_modules_obj, hv_module_obj,
+    hv_memory_obj, hv_emulator_obj, hv_tsc_hz_obj, hv_tsc_obj, hv_clock_set_obj, hv_modules_obj, hv_module_obj,
     hv_cmdline_obj, hv_ramdisk_obj, hv_cpuid_obj, hv_rdmsr_obj, hv_inb_obj, hv_inw_obj, hv_inl_obj,
     hv_outb_obj, hv_outw_obj, hv_outl_obj, hv_peek_obj, hv_poweroff_obj, hv_reboot_obj;
 #define HV_MACHINE_TABLE \
     HV_ENTRY(backend), HV_ENTRY(missing), HV_ENTRY(caps), HV_ENTRY(cpus), HV_ENTRY(memory), \
-    HV_ENTRY(emulator), HV_ENTRY(tsc_hz), HV_ENTRY(tsc), HV_ENTRY(modules), HV_ENTRY(module), \
+    HV_ENTRY(emulator), HV_ENTRY(tsc_hz), HV_ENTRY(tsc), HV_ENTRY(clock_set), HV_ENTRY(modules), HV_ENTRY(module), \
     HV_ENTRY(cmdline), HV_ENTRY(ramdisk), HV_ENTRY(cpuid), HV_ENTRY(rdmsr), HV_ENTRY(inb), \
     HV_ENTRY(inw), HV_ENTRY(inl), HV_ENTRY(outb), HV_ENTRY(outw), HV_ENTRY(outl), HV_ENTRY(peek), \
     HV_ENTRY(poweroff), HV_ENTRY(reboot),

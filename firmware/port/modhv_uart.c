@@ -1,5 +1,6 @@
 // _hv: the guest's console for a UART in Python that takes the place of COM1.
 #include "channel.h"
+#include "cpu/string.h"
 #include "modhv.h"
 #include "modhv_table.h"
 #include "py/runtime.h"
@@ -38,28 +39,50 @@ MP_DEFINE_CONST_FUN_OBJ_2(hv_console_take_obj, hv_console_take);
 // tells of it; COM1 of the core gets nothing.
 static mp_obj_t hv_console_claim(mp_obj_t id, mp_obj_t on) {
     struct guest *g = hv_guest(id);
-    hv_check(guest_console_claim(g, mp_obj_is_true(on)));
+    hv_check(guest_park(g));
+    g->console.elsewhere = mp_obj_is_true(on);
+    g->platform.uart.stalled = false; // the other UART waits for room itself
+    guest_unpark(g);
     console_changed(g);
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_2(hv_console_claim_obj, hv_console_claim);
 
-// guest_uart(id) -> what the guest knows of COM1, struct uart_state; guest_uart(id, state)
+#define COM1_IRQ 4
+_Static_assert(offsetof(struct uart, thre_latch) == 10 && offsetof(struct uart, line) == 12
+    && offsetof(struct uart, rx_first) == 15 && offsetof(struct uart, rx) == 17 && sizeof(struct uart) == 49,
+    "hv/devices/uart.py knows struct uart");
+
+// guest_uart(id) -> struct uart of COM1; guest_uart(id, bytes) sets it, and its line
 static mp_obj_t hv_guest_uart(size_t n_args, const mp_obj_t *args) {
     struct guest *g = hv_guest(args[0]);
-    struct uart_state state;
+    struct platform *p = &g->platform;
     if (n_args == 1) {
-        uart_save(&g->platform.uart, &state);
-        return mp_obj_new_bytes((const uint8_t *)&state, sizeof(state));
+        return mp_obj_new_bytes((const uint8_t *)&p->uart, sizeof(p->uart));
     }
     mp_buffer_info_t b;
     mp_get_buffer_raise(args[1], &b, MP_BUFFER_READ);
-    if (b.len != sizeof(state)) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("a state of %u bytes is wanted, not %u"),
-            (unsigned)sizeof(state), (unsigned)b.len);
+    struct uart state;
+    bool right = b.len == sizeof(state);
+    if (right) {
+        const uint8_t *flags = (const uint8_t *)b.buf + offsetof(struct uart, thre_latch);
+        memcpy(&state, b.buf, sizeof(state));
+        for (size_t i = 0; i < 5; i++) {
+            right = right && flags[i] <= 1;
+        }
+        right = right && ((const uint8_t *)b.buf)[offsetof(struct uart, fifo)] <= 1 && state.rx_first < UART_FIFO
+            && state.rx_count <= UART_FIFO;
     }
-    __builtin_memcpy(&state, b.buf, sizeof(state));
-    hv_check(guest_uart_load(g, &state));
+    if (!right) {
+        mp_raise_ValueError(MP_ERROR_TEXT("these bytes are no state of a UART"));
+    }
+    hv_check(guest_park(g));
+    p->uart = state;
+    if (g->vcpu_count > 0) {
+        platform_line(p, COM1_IRQ, state.line);
+        __atomic_or_fetch(&g->vcpus[0]->requests, REQ_IRQ | REQ_TIMER, __ATOMIC_SEQ_CST);
+    }
+    guest_unpark(g);
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(hv_guest_uart_obj, 1, 2, hv_guest_uart);

@@ -122,6 +122,10 @@ static void read_clock(uint8_t fields[6]) {
     }
 }
 
+void port_clock_set(uint64_t unix_ns) {
+    epoch_ns = unix_ns - tsc_to_ns(rdtsc());
+}
+
 void port_clock_init(void) {
     uint8_t now[6], again[6];
     for (int i = 0; i < RTC_TRIES; i++) {
@@ -139,7 +143,7 @@ void port_clock_init(void) {
     }
     mp_uint_t seconds = timeutils_seconds_since_epoch(2000 + binary(now[5], mode),
         binary(now[4], mode), binary(now[3], mode), hour, binary(now[1], mode), binary(now[0], mode));
-    epoch_ns = seconds * UINT64_C(1000000000) - tsc_to_ns(rdtsc());
+    port_clock_set(seconds * UINT64_C(1000000000));
 }
 
 // A directory entry's date and time (FAT specification 1.03, section 6).

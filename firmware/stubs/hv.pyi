@@ -217,7 +217,7 @@ class Guest:
     ) -> None: ...
     def load(
         self,
-        image: str,
+        image: str | bytes,
         initrd: str | Iterable[str] = (),
         cmdline: str = "",
         kind: str | None = None,
@@ -314,6 +314,30 @@ class Board:
     features: list[Any]
     def toml(self) -> str: ...
 
+class Finding:
+    """A breach of a rule (docs/partition.md has them all)."""
+
+    rule: str
+    path: tuple[str | int, ...]
+    what: str
+    why: str
+    remedy: str
+    def text(self) -> str: ...
+    def place(self) -> str: ...
+
+class PartitionError(ValueError):
+    findings: list[Finding]
+
+class Partition:
+    """A partition file's description, as a dict or as keywords."""
+
+    description: dict[str, Any]
+    guests: list[Guest]
+    def __init__(self, description: dict[str, Any] | None = None, **keywords: Any) -> None: ...
+    def check(self) -> list[Finding]: ...
+    def start(self) -> Partition: ...
+    def destroy(self) -> None: ...
+
 class Timer:
     milliseconds: int
     calls: int
@@ -343,6 +367,14 @@ def every(milliseconds: int, function: Callable[[], Any]) -> Timer: ...
 def guests() -> list[Guest]: ...
 def guest(name: str) -> Guest: ...
 def probe() -> Board: ...
+def guest_from(
+    code: bytes | bytearray,
+    mode: int = 64,
+    regs: dict[str, int] | None = None,
+    name: str | None = None,
+    cpus: int | Iterable[int] | None = None,
+    memory: str | int = "2M",
+) -> Guest: ...
 def cost(rounds: int = 1000) -> Any: ...
 def explain(what: str | Exit | None = None) -> Any: ...
 def why(guest: Guest) -> Any: ...

@@ -22,6 +22,9 @@ enum {
     TESTDEV_MARK = 0x1234567,
     PYTHON_ROUNDS = 4, // with `python=1`: somebody on the monitor answers
     HYPERCALL_TO_PYTHON = 0x1000,
+    // What it is to do with CPUID exits: nothing any more, watch them, handle them.
+    HYPERCALL_OFF, HYPERCALL_WATCH, HYPERCALL_HANDLE,
+    WATCH_ROUNDS = 8, // with the warm-up less than the ring has room for
     COM1_LINE_STATUS = PORT_COM1 + 5,
     LINE_STATUS_DATA = 1,
     SETTLE = 4000000, // ticks
@@ -56,12 +59,27 @@ BENCH_BODY(uart, "mov %%esi, %%edx\n mov %%edi, %%eax", "outb %%al, %%dx")
 
 typedef void (*body)(uint64_t, uint64_t);
 
+static uint64_t lesser(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+// The least of the rounds, one in which nothing else happened: between two slices of the
+// guest on CPU 0 the monitor looks whether Python has something to do.
 static uint64_t ticks(body run, uint64_t a, uint64_t c, unsigned rounds) {
-    uint64_t start = rdtsc();
+    uint64_t least = UINT64_MAX;
     for (unsigned i = 0; i < rounds; i++) {
+        uint64_t start = rdtsc();
         run(a, c);
+        least = lesser(rdtsc() - start, least);
     }
-    return rdtsc() - start;
+    return least;
+}
+
+static uint64_t each(body with, body without, uint64_t a, uint64_t c, unsigned rounds) {
+    ticks(with, a, c, WARM_UP);
+    ticks(without, a, c, WARM_UP);
+    uint64_t gross = ticks(with, a, c, rounds), empty = ticks(without, a, c, rounds);
+    return (gross - empty + PLACES / 2) / PLACES;
 }
 
 static bool wanted(const char *name) {
@@ -77,12 +95,8 @@ static void bench(const char *name, body with, body without, uint64_t a, uint64_
         return;
     }
     rounds = (unsigned)option_number("rounds", rounds);
-    ticks(with, a, c, WARM_UP);
-    ticks(without, a, c, WARM_UP);
-    uint64_t gross = ticks(with, a, c, rounds), empty = ticks(without, a, c, rounds);
-    uint64_t count = (uint64_t)rounds * PLACES;
-    uint64_t each = (gross - empty + count / 2) / count;
-    print("%sbench %s %llu\n", a == PORT_COM1 ? "\n" : "", name, (unsigned long long)each);
+    uint64_t count = each(with, without, a, c, rounds);
+    print("%sbench %s %llu\n", a == PORT_COM1 ? "\n" : "", name, (unsigned long long)count);
 }
 
 // Interrupts: each place sends one to itself, by a vector of its own, whose handler ends
@@ -108,8 +122,8 @@ enum {
             "rdtsc\n mov %%eax, %%r8d\n" send "\n inc %%edi\n.endr\n cli" \
             : "+r" (ends), "+r" (sends) : "i" (ICR_SELF | FIRST_VECTOR), "S" (a) \
             : "rax", "rbx", "rcx", "rdx", "rdi", "r8", "r9", "memory"); \
-        t->sends += sends; \
-        t->ends += ends; \
+        t->sends = sends; \
+        t->ends = ends; \
     }
 struct ipi_ticks {
     uint64_t sends, ends;
@@ -137,23 +151,40 @@ static void set_handlers(const uint8_t *handlers) {
 
 static void bench_ipi(const char *send_name, const char *end_name, void (*run)(uint64_t, struct ipi_ticks *),
     const uint8_t *handlers, unsigned send_setup, unsigned end_setup) {
-    struct ipi_ticks t = {0, 0};
+    uint64_t sends = UINT64_MAX, ends = UINT64_MAX;
     unsigned rounds = wanted(send_name) || wanted(end_name) ? (unsigned)option_number("rounds", ROUNDS) : 0;
     if (rounds == 0) {
         return;
     }
     set_handlers(handlers);
     for (unsigned i = 0; i < WARM_UP + rounds; i++) {
-        if (i == WARM_UP) {
-            t = (struct ipi_ticks) {0, 0};
-        }
+        struct ipi_ticks t;
         run(LOCAL_APIC, &t);
+        sends = lesser(t.sends, sends);
+        ends = lesser(t.ends, ends);
     }
-    uint64_t count = (uint64_t)rounds * IPI_PLACES;
-    uint64_t send = (t.sends + count / 2) / count - KEEPING - send_setup;
-    uint64_t eoi = (t.ends + count / 2) / count - KEEPING - end_setup;
+    uint64_t send = (sends + IPI_PLACES / 2) / IPI_PLACES - KEEPING - send_setup;
+    uint64_t eoi = (ends + IPI_PLACES / 2) / IPI_PLACES - KEEPING - end_setup;
     print("bench %s %llu\nbench %s %llu\n", send_name, (unsigned long long)send, end_name,
         (unsigned long long)eoi);
+}
+
+// What Python adds to a CPUID exit.
+static void tell_python(uint32_t number) {
+    (void)hypercall(cpu_is_amd(), number, 0);
+}
+
+static void bench_python(void) {
+    uint64_t plain = each(cpuid_with, cpuid_without, 0, 0, ROUNDS);
+    tell_python(HYPERCALL_WATCH);
+    uint64_t watched = each(cpuid_with, cpuid_without, 0, 0, WATCH_ROUNDS);
+    tell_python(HYPERCALL_OFF);
+    uint64_t after = each(cpuid_with, cpuid_without, 0, 0, ROUNDS);
+    tell_python(HYPERCALL_HANDLE);
+    uint64_t handled = each(cpuid_with, cpuid_without, 0, 0, PYTHON_ROUNDS);
+    tell_python(HYPERCALL_OFF);
+    print("bench watch %lld\nbench watch-off %lld\nbench handler %llu\n", (long long)(watched - plain),
+        (long long)(after - plain), (unsigned long long)handled);
 }
 
 static void wait_for_host(void) {
@@ -178,6 +209,7 @@ int guest_main(void) {
         bench("hypercall", with, without, HYPERCALL_NOP, 0, ROUNDS);
         if (option_number("python", 0) != 0) {
             bench("python", with, without, HYPERCALL_TO_PYTHON, 0, PYTHON_ROUNDS);
+            bench_python();
         }
     } else {
         print("bench: no hypercall, not under Vipervisor\n");

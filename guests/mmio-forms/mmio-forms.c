@@ -3,6 +3,7 @@
 // this CPU itself does the work. Operands lie in one page and across two, of which
 // either or both are the device's.
 #include "check.h"
+#include "faults.h"
 #include "forms.h"
 #include "guest.h"
 #include "paging.h"
@@ -116,6 +117,7 @@ int guest_main(void) {
     }
     if (!locks_only && every == 1) {
         check_strings();
+        check_faults();
     }
     return check_end();
 }

@@ -73,7 +73,13 @@ void smp_start(void) {
     cpus[0].apic_id = apic_id();
     cpus[0].state = CPU_IDLE;
     uint64_t page = memory_low_page();
-    if (!acpi.found || acpi.cpu_count < 2 || page == 0) {
+    if (!acpi.found || acpi.cpu_count < 2) {
+        return;
+    }
+    if (page == 0) {
+        // A CPU starts in real mode, in the first megabyte (SDM 3A 8.4.3).
+        log_printf("vipervisor: no page of memory below 1 MiB is free, so %u CPUs cannot be started and are not used\n",
+            acpi.cpu_count - 1);
         return;
     }
     char *copy = guest_alias(page);

@@ -115,34 +115,6 @@ void uart_init(struct uart *u) {
     u->msr = MSR_DCD | MSR_DSR | MSR_CTS; // a terminal is attached and ready
 }
 
-void uart_save(const struct uart *u, struct uart_state *s) {
-    *s = (struct uart_state){.ier = u->ier, .lcr = u->lcr, .mcr = u->mcr, .msr = u->msr, .scr = u->scr,
-        .dll = u->dll, .dlm = u->dlm, .fifo = u->fifo, .trigger = u->trigger, .overrun = u->overrun,
-        .thre_latch = u->thre_latch, .rx_count = u->rx_count};
-    for (unsigned i = 0; i < u->rx_count; i++) {
-        s->rx[i] = u->rx[(u->rx_first + i) % UART_FIFO];
-        s->rx_error[i] = u->rx_error[(u->rx_first + i) % UART_FIFO];
-    }
-}
-
-bool uart_load(struct uart *u, const struct uart_state *s) {
-    if (s->rx_count > UART_FIFO) {
-        return false;
-    }
-    bool line = u->line;
-    *u = (struct uart){.ier = s->ier & IER_BITS, .lcr = s->lcr, .mcr = s->mcr & MCR_BITS, .msr = s->msr,
-        .scr = s->scr, .dll = s->dll, .dlm = s->dlm, .fifo = s->fifo != 0,
-        .trigger = s->trigger != 0 ? s->trigger : 1, .overrun = s->overrun & LSR_OE,
-        .thre_latch = s->thre_latch != 0, .line = line, .rx_count = s->rx_count};
-    for (unsigned i = 0; i < s->rx_count; i++) {
-        u->rx[i] = s->rx[i];
-        u->rx_error[i] = s->rx_error[i];
-    }
-    refresh(u);
-    u->changed = true;
-    return true;
-}
-
 void uart_poll(struct uart *u, struct console *c) {
     unstall(u, c);
     refill(u, c);

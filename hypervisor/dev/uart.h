@@ -44,14 +44,6 @@ _Static_assert(offsetof(struct uart, ier) == 0 && offsetof(struct uart, lcr) == 
     "uart_write_polled reads the three at once");
 
 void uart_init(struct uart *u);
-
-// What a guest knows of it, for a UART in Python that takes its place and gives it back.
-struct uart_state {
-    uint8_t ier, lcr, mcr, msr, scr, dll, dlm, fifo, trigger, overrun, thre_latch, rx_count;
-    uint8_t rx[UART_FIFO], rx_error[UART_FIFO]; // the oldest first
-};
-void uart_save(const struct uart *u, struct uart_state *s);
-bool uart_load(struct uart *u, const struct uart_state *s); // false: not a state
 uint8_t uart_read(struct uart *u, struct console *c, uint8_t reg);
 // False: the console is full to the last byte and nothing was done.
 bool uart_write(struct uart *u, struct console *c, uint8_t reg, uint8_t value);

@@ -4,10 +4,10 @@
 #include "cpu/insn.h"
 #include "cpu/memory.h"
 #include "cpu/string.h"
+#include "virt/exit_words.h"
 #include "virt/guest.h"
 #include "virt/run.h"
 
-#define WATCH_PAGES ((sizeof(struct watch) + PAGE_SIZE - 1) / PAGE_SIZE)
 #define HYPERCALL_PYTHON 0x1000 // numbers from here on have no answer of the core's
 #define ENOSYS_RESULT 38
 #define VANISHED (UINT32_C(1) << (CLAIMS - 1)) // the slot that nobody gets
@@ -21,12 +21,16 @@ static bool claimable(uint32_t kind) {
 }
 
 void claims_apply(struct vcpu *v) {
-    const struct claims *c = &v->guest->claims;
+    struct claims *c = &v->guest->claims;
     for (uint32_t kind = 0; kind < EXIT_KINDS; kind++) {
         uint32_t slots = c->by_kind[kind] | c->by_kind[CLAIM_RAW];
         slots |= kind == EXIT_NESTED_FAULT ? c->by_kind[CLAIM_MMIO] : 0;
         bool claimed = claimable(kind) && slots != 0;
-        v->handlers[kind] = claimed ? claim_exit : exit_core_handler(kind);
+        c->lone[kind] = slots != 0 ? (uint8_t)__builtin_ctz(slots) : 0;
+        // Where Python only looks on, by the kind alone, there is a short way.
+        bool watched = (slots & ~(c->watched & c->by_kind[kind])) == 0;
+        exit_handler *handler = watched ? watch_handler(kind, (slots & (slots - 1)) == 0) : claim_exit;
+        v->handlers[kind] = claimed ? handler : exit_core_handlers[kind];
     }
 }
 
@@ -76,13 +80,8 @@ int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint6
     if (kind == CLAIM_MMIO && mode != CLAIM_INSTEAD && within_memory(g, low, high)) {
         return -EEXIST;
     }
-    if (mode == CLAIM_WATCH && c->watch == NULL) {
-        c->watch = page_alloc(WATCH_PAGES);
-        if (c->watch == NULL) {
-            return -ENOMEM;
-        }
-    }
-    int error = guest_park(g);
+    int error = mode == CLAIM_WATCH ? watch_make(g) : 0;
+    error = error != 0 ? error : guest_park(g);
     if (error != 0) {
         return error;
     }
@@ -100,8 +99,7 @@ int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint6
     c->instead |= mode == CLAIM_INSTEAD ? bit : 0;
     c->watched |= mode == CLAIM_WATCH ? bit : 0;
     c->by_kind[kind] |= bit;
-    c->claim[slot] = (struct claim) { low, high, kind };
-    c->hits[slot] = 0;
+    c->claim[slot] = (struct claim) { .low = low, .span = high - low, .kind = kind };
     apply_all(g);
     guest_unpark(g);
     return 0;
@@ -152,81 +150,10 @@ bool claims_drop(struct guest *g) {
 }
 
 void claims_free(struct guest *g) {
-    if (g->claims.watch != NULL) {
-        page_free(g->claims.watch, WATCH_PAGES);
-        g->claims.watch = NULL;
-    }
-}
-
-// ---- The ring ----
-
-void claim_note(struct vcpu *v, uint32_t kind, const struct exit_words *words, uint32_t slots) {
-    struct watch *ring = v->guest->claims.watch;
-    uint64_t number = __atomic_load_n(&ring->head, __ATOMIC_RELAXED);
-    do {
-        if (number - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) >= WATCH_RECORDS) {
-            __atomic_fetch_add(&ring->drops, 1, __ATOMIC_RELAXED);
-            return;
-        }
-    } while (!__atomic_compare_exchange_n(&ring->head, &number, number + 1, false, __ATOMIC_ACQ_REL,
-        __ATOMIC_RELAXED));
-    struct watch_record *r = &ring->records[number % WATCH_RECORDS];
-    r->tsc = rdtsc();
-    r->rip = v->rip;
-    r->words = *words;
-    r->kind = (uint8_t)kind;
-    r->vcpu = v->index;
-    r->slot = (uint8_t)__builtin_ctz(slots);
-    __atomic_store_n(&r->sequence, number + 1, __ATOMIC_RELEASE);
-    if (number == __atomic_load_n(&ring->tail, __ATOMIC_RELAXED)) {
-        guest_notify(v->guest, GUEST_EVENT_WATCH); // the first since it was read
-    }
-}
-
-uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, uint64_t *drops) {
-    struct watch *ring = g->claims.watch;
-    uint32_t count = 0;
-    *drops = 0;
-    if (ring == NULL) {
-        return 0;
-    }
-    while (count < limit) {
-        const struct watch_record *r = &ring->records[ring->tail % WATCH_RECORDS];
-        if (__atomic_load_n(&r->sequence, __ATOMIC_ACQUIRE) != ring->tail + 1) {
-            break;
-        }
-        to[count++] = *r;
-        __atomic_store_n(&ring->tail, ring->tail + 1, __ATOMIC_RELEASE);
-    }
-    *drops = __atomic_exchange_n(&ring->drops, 0, __ATOMIC_RELAXED);
-    return count;
+    watch_free(g);
 }
 
 // ---- On the vCPU's CPU ----
-
-// The first of exit_words, which most claims do not match.
-static inline uint64_t first_word(const struct vcpu *v, const struct exit_record *e) {
-    switch (e->kind) {
-        case EXIT_CPUID:
-        case EXIT_HYPERCALL:
-            return (uint32_t)v->gpr[GPR_RAX];
-        case EXIT_RDMSR:
-        case EXIT_WRMSR:
-            return (uint32_t)v->gpr[GPR_RCX];
-        case EXIT_IO:
-            return e->io.port;
-        case EXIT_NESTED_FAULT:
-            return e->nested.gpa;
-        case EXIT_EXCEPTION:
-            return e->exception.vector;
-        case EXIT_CR:
-            return e->cr.number;
-        case EXIT_DR:
-            return e->dr.number;
-        default:
-            return e->raw;
-    }
-}
 
 static inline uint32_t matching(struct claims *c, const struct exit_record *e, uint64_t about) {
     uint32_t found = 0;
@@ -234,9 +161,9 @@ static inline uint32_t matching(struct claims *c, const struct exit_record *e, u
         uint32_t slot = (uint32_t)__builtin_ctz(left);
         const struct claim *k = &c->claim[slot];
         uint64_t value = __builtin_expect(k->kind == CLAIM_RAW, 0) ? e->raw : about;
-        if (value - k->low <= k->high - k->low) {
+        if (value - k->low <= k->span) {
             found |= left & (0 - left);
-            __atomic_fetch_add(&c->hits[slot], 1, __ATOMIC_RELAXED);
+            __atomic_fetch_add(&c->claim[slot].hits, 1, __ATOMIC_RELAXED);
         }
     }
     return found;
@@ -290,25 +217,6 @@ static __attribute__((noinline)) bool ask_python(struct vcpu *v, struct exit_rec
     return false;
 }
 
-// What was read is known behind the core's answer only.
-static __attribute__((noinline)) bool note_exit(struct vcpu *v, struct exit_record *e, uint32_t slots, bool last) {
-    struct exit_words w;
-    bool more = true;
-    exit_words(v, e, &w);
-    if (last && e->kind == EXIT_IO && e->io.in) {
-        more = exit_core(v, e);
-        w.word[3] = v->gpr[GPR_RAX] & UINT64_MAX >> (64 - 8 * e->io.size);
-    } else if (last && e->kind == EXIT_RDMSR) {
-        more = exit_core(v, e);
-        w.word[1] = e->length != 0 ? v->gpr[GPR_RDX] << 32 | (uint32_t)v->gpr[GPR_RAX] : 0;
-    } else if (last) {
-        claim_note(v, e->kind, &w, slots);
-        return exit_core(v, e);
-    }
-    claim_note(v, e->kind, &w, slots);
-    return more;
-}
-
 bool claim_exit(struct vcpu *v, struct exit_record *e) {
     struct claims *c = &v->guest->claims;
     if (e->length == EXIT_LENGTH_LATER) {
@@ -320,15 +228,11 @@ bool claim_exit(struct vcpu *v, struct exit_record *e) {
     if (__builtin_expect(e->kind == EXIT_IO && e->io.string, 0)) {
         return claim_emulate(v, e); // element by element
     }
-    uint32_t slots = matching(c, e, first_word(v, e));
+    uint32_t slots = matching(c, e, exit_first_word(v, e, e->kind));
     bool devices = e->kind == EXIT_NESTED_FAULT && c->by_kind[CLAIM_MMIO] != 0;
     if ((slots & c->watched) != 0) {
-        uint32_t watched = slots & c->watched;
-        slots &= ~watched;
-        if (slots == 0 && !devices) {
-            return note_exit(v, e, watched, true);
-        }
-        (void)note_exit(v, e, watched, false);
+        watch_put(v, e, slots & c->watched);
+        slots &= ~c->watched;
     }
     if (slots != 0) {
         return ask_python(v, e, slots);

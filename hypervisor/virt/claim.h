@@ -23,21 +23,23 @@ struct guest;
 
 #define CLAIMS 32 // one bit each in a word
 enum claim_mode { CLAIM_AFTER, CLAIM_INSTEAD, CLAIM_WATCH };
-// Besides enum exit_kind: every exit by its raw reason, and accesses to device memory.
-enum { CLAIM_RAW = EXIT_KINDS, CLAIM_MMIO, CLAIM_KINDS };
 
 struct claim {
-    uint64_t low, high; // of the first word, both included
+    uint64_t low, span; // of the first word: low to low + span, both included
+    uint64_t hits;
     uint32_t kind;
 };
 
 #define WATCH_RECORDS 1024
 struct watch_record {
     uint64_t sequence; // its number + 1, written last
-    uint64_t tsc, rip;
+    uint32_t tsc_low, tsc_high;
+    uint64_t rip;
     struct exit_words words;
     uint8_t kind, vcpu, slot;
+    uint8_t unused[61]; // to a power of two
 };
+_Static_assert(sizeof(struct watch_record) == 128, "found by a shift");
 struct watch {
     uint64_t head, tail; // records written and read
     uint64_t drops;
@@ -48,7 +50,7 @@ struct claims {
     uint32_t used, instead, watched; // one bit a slot
     uint32_t by_kind[CLAIM_KINDS];
     struct claim claim[CLAIMS];
-    uint64_t hits[CLAIMS];
+    uint8_t lone[EXIT_KINDS]; // the slot, where only one is about a kind
     struct watch *watch; // made by the first CLAIM_WATCH
     struct mmio_range under[MMIO_RANGES]; // ranges that claims are told of; size 0: not so
 };
@@ -61,8 +63,15 @@ int claim_clear(struct guest *g, uint32_t slot);
 bool claims_drop(struct guest *g);
 void claims_free(struct guest *g);
 void claims_apply(struct vcpu *v); // the handler table of a new vCPU
-// At most `limit` records, oldest first, and the number of those lost since.
+// watch.c: at most `limit` records, oldest first, and the number of those lost since.
 uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, uint64_t *drops);
+
+// watch.c, for claim.c.
+int watch_make(struct guest *g); // the ring; -ENOMEM
+void watch_free(struct guest *g);
+void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slots);
+void watch_put_access(struct vcpu *v, const struct exit_words *words, uint32_t slot); // CLAIM_MMIO
+exit_handler *watch_handler(uint32_t kind, bool lone); // of a kind that is only watched
 
 // The handler of claimed kinds.
 bool claim_exit(struct vcpu *v, struct exit_record *e);
@@ -87,7 +96,6 @@ void claim_commit(struct vcpu *v); // a string element is complete
 bool claim_nobodys(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_t *value);
 
 // Between claim.c and claim_access.c.
-void claim_note(struct vcpu *v, uint32_t kind, const struct exit_words *words, uint32_t slots); // into the ring
 void claims_over_devices(struct guest *g); // the table or the device ranges have changed
 
 // claim_access.c, for claim.c: exit_core with the above, and what ends an access.
@@ -96,9 +104,8 @@ void claim_core_access(struct vcpu *v);
 void claim_log(struct vcpu *v);
 
 // exits.c
-void exit_words(const struct vcpu *v, const struct exit_record *e, struct exit_words *w);
 void exit_post(struct vcpu *v, const struct exit_record *e); // to Python; the vCPU waits
 bool exit_core(struct vcpu *v, struct exit_record *e);
-exit_handler *exit_core_handler(uint32_t kind);
+extern exit_handler *const exit_core_handlers[EXIT_KINDS];
 
 #endif

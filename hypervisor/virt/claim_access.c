@@ -22,7 +22,7 @@ static void access(struct vcpu *v, uint32_t kind, uint32_t slots, uint64_t at, u
     };
     v->exit.kind = kind;
     for (uint32_t left = slots; left != 0; left &= left - 1) {
-        __atomic_fetch_add(&v->guest->claims.hits[__builtin_ctz(left)], 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&v->guest->claims.claim[__builtin_ctz(left)].hits, 1, __ATOMIC_RELAXED);
     }
 }
 
@@ -64,7 +64,7 @@ static uint32_t seen_by(const struct claims *c, uint64_t gpa) {
     uint32_t found = 0;
     for (uint32_t left = c->by_kind[CLAIM_MMIO] & ~c->instead; left != 0; left &= left - 1) {
         const struct claim *k = &c->claim[__builtin_ctz(left)];
-        found |= gpa - k->low <= k->high - k->low ? left & (0 - left) : 0;
+        found |= gpa - k->low <= k->span ? left & (0 - left) : 0;
     }
     return found;
 }
@@ -74,9 +74,9 @@ static void tell(struct vcpu *v, uint32_t slots, uint64_t gpa, uint8_t size, boo
     uint32_t watched = slots & c->watched;
     if (watched != 0) {
         const struct exit_words w = { { gpa, size, write, *value & UINT64_MAX >> (64 - 8 * size) } };
-        claim_note(v, CLAIM_MMIO, &w, watched);
+        watch_put_access(v, &w, (uint32_t)__builtin_ctz(watched));
         for (uint32_t left = watched; left != 0; left &= left - 1) {
-            __atomic_fetch_add(&c->hits[__builtin_ctz(left)], 1, __ATOMIC_RELAXED);
+            __atomic_fetch_add(&c->claim[__builtin_ctz(left)].hits, 1, __ATOMIC_RELAXED);
         }
     }
     if (slots != watched && v->guest->state == GUEST_RUNNING) {
@@ -84,15 +84,14 @@ static void tell(struct vcpu *v, uint32_t slots, uint64_t gpa, uint8_t size, boo
     }
 }
 
-// In the place of the handler of a range that a claim concerns; `context` is the range.
-static bool over_device(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
-    const struct mmio_range *under = context;
-    uint64_t gpa = under->gpa + offset;
+// `under` has answered so far; NULL: nobody.
+static bool behind(struct vcpu *v, const struct mmio_range *under, uint64_t gpa, uint8_t size, bool write,
+    uint64_t *value) {
     uint32_t slots = v->served.active ? seen_by(&v->guest->claims, gpa) : 0;
     if (slots != 0 && (v->served.asking || in_log(&v->served, gpa, size, write, value))) {
         return true;
     }
-    bool answered = under->handler(v, under->context, offset, size, write, value);
+    bool answered = under != NULL && under->handler(v, under->context, gpa - under->gpa, size, write, value);
     if (slots == 0) {
         return answered;
     }
@@ -104,17 +103,13 @@ static bool over_device(struct vcpu *v, void *context, uint64_t offset, uint8_t 
     return true;
 }
 
+// In the place of the handler of a range that a claim concerns; `context` is the range.
+static bool over_device(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
+    return behind(v, context, ((const struct mmio_range *)context)->gpa + offset, size, write, value);
+}
+
 bool claim_nobodys(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_t *value) {
-    uint32_t slots = seen_by(&v->guest->claims, gpa);
-    if (slots == 0) {
-        return false;
-    }
-    if (!v->served.asking && !in_log(&v->served, gpa, size, write, value)) {
-        v->guest->unclaimed_memory++;
-        *value = write ? *value : UINT64_MAX;
-        tell(v, slots, gpa, size, write, value);
-    }
-    return true;
+    return behind(v, NULL, gpa, size, write, value);
 }
 
 void claims_over_devices(struct guest *g) {
@@ -131,7 +126,7 @@ void claims_over_devices(struct guest *g) {
         }
         for (uint32_t left = c->by_kind[CLAIM_MMIO] & ~c->instead; left != 0; left &= left - 1) {
             const struct claim *k = &c->claim[__builtin_ctz(left)];
-            if (k->low < r->gpa + r->size && r->gpa <= k->high) {
+            if (k->low < r->gpa + r->size && r->gpa <= k->low + k->span) {
                 *under = *r;
                 r->handler = over_device;
                 r->context = under;
@@ -150,7 +145,7 @@ bool claim_port(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_
     uint32_t slots = 0;
     for (uint32_t left = claims->by_kind[EXIT_IO] & ~claims->watched; left != 0; left &= left - 1) {
         const struct claim *c = &claims->claim[__builtin_ctz(left)];
-        slots |= port - c->low <= c->high - c->low ? left & (0 - left) : 0;
+        slots |= port - c->low <= c->span ? left & (0 - left) : 0;
     }
     if (slots == 0 || s->asking || in_log(s, port, size, write, &wide)) {
         *value = (uint32_t)wide;
@@ -187,7 +182,8 @@ bool claim_emulate(struct vcpu *v, struct exit_record *e) {
     s->next = 0;
     s->active = true;
     memcpy(s->gpr, v->gpr, sizeof(s->gpr));
-    bool more = exit_core(v, e);
+    e->length = e->kind == EXIT_NESTED_FAULT ? 0 : e->length;
+    bool more = e->kind == EXIT_NESTED_FAULT ? emulate_mmio_any(v, e) : exit_core(v, e);
     s->active = false;
     if (s->asking) {
         s->asking = false;

@@ -8,7 +8,8 @@
 // Instruction bytes (SDM 2A 2.1).
 enum { PREFIX_DATA = 0x66, PREFIX_REPNE = 0xF2, PREFIX_REP = 0xF3 };
 enum { OPCODE_ESCAPE = 0x0F, OPCODE_SYSTEM = 0x01, MODRM_REGISTER_FORM = 3 };
-enum { OPCODE_IMUL_8 = 0xF6, OPCODE_IMUL = 0xF7, MODRM_NEAR_CALL = 2, MODRM_NEAR_JMP = 4 };
+enum { OPCODE_IMUL_8 = 0xF6, OPCODE_IMUL = 0xF7, MODRM_NEAR_CALL = 2, MODRM_NEAR_JMP = 4, MODRM_FAR_JMP = 5 };
+enum { OPCODE_CALL_RELATIVE = 0xE8, OPCODE_RET = 0xC3, OPCODE_RET_IMMEDIATE = 0xC2 };
 enum { OPCODE_HIGH = 0xF0, OPCODE_SETCC = 0x90, OPCODE_CMOVCC = 0x40 }; // behind 0F
 
 static void decoder_init(ZydisDecoder *decoder, enum insn_mode mode) {
@@ -192,6 +193,10 @@ static enum insn_op op_of(const ZydisDecodedInstruction *i) {
     OPERATION(MOVBE);
     OPERATION(PUSH);
     OPERATION(POP);
+    OPERATION(DIV);
+    OPERATION(IDIV);
+    OPERATION(LEAVE);
+    OPERATION(ENTER);
 #undef OPERATION
     case ZYDIS_MNEMONIC_MOV:
         return OP_MOV_SEGMENT; // the other MOVs have a class of their own
@@ -207,9 +212,17 @@ static enum insn_op op_of(const ZydisDecodedInstruction *i) {
     case ZYDIS_MNEMONIC_CLWB:
         return OP_TOUCH;
     case ZYDIS_MNEMONIC_CALL:
-        return i->raw.modrm.reg == MODRM_NEAR_CALL ? OP_CALL : OP_NONE;
+        return i->opcode == OPCODE_CALL_RELATIVE || i->raw.modrm.reg == MODRM_NEAR_CALL ? OP_CALL : OP_NONE;
+    case ZYDIS_MNEMONIC_RET: // far returns have the same name
+        return i->opcode == OPCODE_RET || i->opcode == OPCODE_RET_IMMEDIATE ? OP_RET : OP_NONE;
     case ZYDIS_MNEMONIC_JMP:
-        return i->raw.modrm.reg == MODRM_NEAR_JMP ? OP_JMP : OP_NONE;
+        return i->raw.modrm.reg == MODRM_NEAR_JMP ? OP_JMP : i->raw.modrm.reg == MODRM_FAR_JMP ? OP_JMP_FAR : OP_NONE;
+    case ZYDIS_MNEMONIC_LLDT:
+    case ZYDIS_MNEMONIC_LTR:
+        return OP_LOAD_SEGMENT;
+    case ZYDIS_MNEMONIC_SLDT:
+    case ZYDIS_MNEMONIC_STR:
+        return OP_MOV_SEGMENT;
     case ZYDIS_MNEMONIC_MOVSB:
     case ZYDIS_MNEMONIC_MOVSW:
     case ZYDIS_MNEMONIC_MOVSQ:
@@ -282,6 +295,41 @@ static enum insn_op op_of(const ZydisDecodedInstruction *i) {
     return OP_NONE;
 }
 
+// What has no memory operand of its own: that which is pushed or popped lies on a device.
+static enum insn_op stack_op(enum insn_op op, const ZydisDecodedInstruction *i, const ZydisDecodedOperand *ops,
+    struct insn *insn) {
+    insn->memory_at = INSN_STACK_ONLY;
+    insn->size = (uint8_t)(i->operand_width / 8);
+    switch (op) {
+    case OP_PUSH:
+    case OP_CALL:
+        return insn->reg_size || insn->has_immediate ? op : OP_NONE; // not a segment register
+    case OP_POP:
+        return insn->reg_size ? op : OP_NONE;
+    case OP_ENTER:
+        return ops[1].imm.value.u == 0 ? op : OP_NONE; // no nesting
+    case OP_RET:
+    case OP_LEAVE:
+        return op;
+    default:
+        return OP_NONE;
+    }
+}
+
+// The segment register of a MOV or of LLDT, LTR, SLDT and STR, which imply theirs.
+static uint8_t segment_named(const ZydisDecodedInstruction *i, const ZydisDecodedOperand *named) {
+    switch (i->mnemonic) {
+    case ZYDIS_MNEMONIC_LLDT:
+    case ZYDIS_MNEMONIC_SLDT:
+        return SEG_LDTR;
+    case ZYDIS_MNEMONIC_LTR:
+    case ZYDIS_MNEMONIC_STR:
+        return SEG_TR;
+    default:
+        return named ? segment_of(named->reg.value) : INSN_NO_REG;
+    }
+}
+
 // Whether what the operation needs besides memory was found among the operands.
 static enum insn_op checked_op(enum insn_op op, const ZydisDecodedInstruction *i, const ZydisDecodedOperand *ops,
     struct insn *insn) {
@@ -305,13 +353,18 @@ static enum insn_op checked_op(enum insn_op op, const ZydisDecodedInstruction *i
         return op;
     }
     if (!memory) {
-        return OP_NONE; // what is pushed or popped lies on a device
+        return stack_op(op, i, ops, insn);
     }
     insn->condition = i->opcode & (uint8_t)~OPCODE_HIGH;
     switch (op) {
     case OP_VECTOR:
     case OP_VECTOR_LOW:
     case OP_VECTOR_HIGH:
+        if (op == OP_VECTOR && vector && vector->reg.value >= ZYDIS_REGISTER_MM0
+            && vector->reg.value <= ZYDIS_REGISTER_MM7) {
+            insn->other_reg = (uint8_t)(vector->reg.value - ZYDIS_REGISTER_MM0);
+            return OP_MMX;
+        }
         if (i->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || !vector
             || vector->reg.value < ZYDIS_REGISTER_XMM0 || vector->reg.value > ZYDIS_REGISTER_XMM15) {
             return OP_NONE;
@@ -319,11 +372,9 @@ static enum insn_op checked_op(enum insn_op op, const ZydisDecodedInstruction *i
         insn->other_reg = (uint8_t)(vector->reg.value - ZYDIS_REGISTER_XMM0);
         return op;
     case OP_MOV_SEGMENT:
-        if (!insn->write || !vector) {
-            return OP_NONE;
-        }
-        insn->other_reg = segment_of(vector->reg.value);
-        return op;
+    case OP_LOAD_SEGMENT:
+        insn->other_reg = segment_named(i, vector);
+        return insn->other_reg == INSN_NO_REG ? OP_NONE : insn->write ? OP_MOV_SEGMENT : OP_LOAD_SEGMENT;
     default:
         return op;
     }

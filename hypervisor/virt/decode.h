@@ -64,6 +64,7 @@ enum insn_op {
     OP_MOV, // INSN_MOV_LOAD and INSN_MOV_STORE
     OP_MOVBE,
     OP_MOV_SEGMENT, // memory <- selector `other_reg`
+    OP_LOAD_SEGMENT, // segment register `other_reg` <- memory; LLDT and LTR too
     OP_TOUCH, // CLFLUSH and the like: nothing to do
     // emulate_alu.c's own, two operands
     OP_ADD, OP_OR, OP_ADC, OP_SBB, OP_AND, OP_SUB, OP_XOR, OP_CMP, OP_TEST, OP_XADD,
@@ -73,9 +74,12 @@ enum insn_op {
     OP_BT, OP_BTS, OP_BTR, OP_BTC,
     // of a shape of their own
     OP_SHLD, OP_SHRD, OP_MUL_WIDE, OP_IMUL_WIDE, // RDX:RAX <- RAX * memory
+    OP_DIV, OP_IDIV,
     OP_XCHG, OP_CMPXCHG, OP_CMPXCHG_PAIR, // CMPXCHG8B, CMPXCHG16B
     OP_SETCC, OP_CMOVCC,
-    OP_PUSH, OP_POP, OP_CALL, OP_JMP,
+    OP_PUSH, OP_POP, OP_CALL, OP_RET, OP_LEAVE, OP_ENTER, // on the stack, with no other memory perhaps
+    OP_JMP, OP_JMP_FAR,
+    OP_MMX, // an MMX register
     OP_VECTOR, // an XMM register, as a whole or its low bytes; loads clear the rest
     OP_VECTOR_LOW, OP_VECTOR_HIGH, // one half of it; loads keep the other
     // strings; everything from here on
@@ -86,6 +90,7 @@ enum insn_op {
 // `base` and `index` of a memory operand: enum gpr or one of these.
 #define INSN_RIP 16 // the address of the next instruction
 #define INSN_NO_REG 255
+#define INSN_STACK_ONLY 255 // `memory_at`: the stack is all the memory that it uses
 
 struct insn {
     uint8_t length;
@@ -101,9 +106,9 @@ struct insn {
     bool rep; // of a string instruction; F2 as well as F3
     bool repne; // it was F2
     uint8_t op; // enum insn_op
-    uint8_t memory_at; // position of the memory operand among the visible ones
+    uint8_t memory_at; // position of the memory operand among the visible ones, or INSN_STACK_ONLY
     uint8_t condition; // SETcc and CMOVcc: the opcode's low four bits
-    uint8_t other_reg; // XMM number, or enum vseg of OP_MOV_SEGMENT
+    uint8_t other_reg; // XMM or MMX number, or enum vseg
     uint8_t address_size; // 2, 4, 8
     uint8_t segment; // enum vseg of the memory operand
     uint8_t base, index, scale; // memory operand: segment:[base + index * scale + displacement]
@@ -164,6 +169,7 @@ struct insn_cache {
     uint64_t zero; // fast-path entries of absent levels point here
     struct insn_detail *details; // one a slot
     uint64_t generation; // of the nested tables, that no slot is older than
+    uint32_t last; // the slot filled last
     uint8_t turn[INSN_SLOTS / 2]; // of a set: which slot was chosen last
 };
 

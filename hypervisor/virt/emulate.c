@@ -109,6 +109,10 @@ static bool smsw(struct vcpu *v, struct exit_record *e, const struct insn *insn)
     return emulation_end(&m, e, error);
 }
 
+bool emulate_msw(struct vcpu *v, struct exit_record *e, const struct insn *insn) {
+    return insn->class == INSN_LMSW ? lmsw_memory(v, e, insn) : smsw(v, e, insn);
+}
+
 bool emulate_cr(struct vcpu *v, struct exit_record *e) {
     uint8_t number = e->cr.number, op = e->cr.op, gpr = e->cr.gpr;
     uint16_t lmsw = e->cr.lmsw_source;

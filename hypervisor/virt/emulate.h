@@ -15,10 +15,20 @@
 bool emulate_string_io(struct vcpu *v, struct exit_record *e);
 bool emulate_cr(struct vcpu *v, struct exit_record *e);
 bool emulate_dr(struct vcpu *v, struct exit_record *e);
+bool emulate_task_switch(struct vcpu *v, struct exit_record *e);
 // A nested fault at an address where the guest has no memory.
 bool emulate_mmio(struct vcpu *v, struct exit_record *e);
+bool emulate_mmio_any(struct vcpu *v, struct exit_record *e); // without its short ways
 // Between emulation_begin and emulation_end: any instruction but strings.
 int emulate_insn(struct emulation *m);
+// Its parts in other files: OP_PUSH to OP_JMP, OP_JMP_FAR, OP_LOAD_SEGMENT.
+int emulate_stack(struct emulation *m);
+int emulate_far_jump(struct emulation *m);
+int emulate_load_segment(struct emulation *m);
+// Whether a near branch may go there: else it is #GP(0).
+bool emulate_may_jump(const struct emulation *m, uint64_t target);
+// LMSW and SMSW with a memory operand.
+bool emulate_msw(struct vcpu *v, struct exit_record *e, const struct insn *insn);
 // From emulation_begin to the end of the exit; INS and OUTS take e->io.port.
 bool emulate_string(struct emulation *m, struct exit_record *e);
 // What the register operand of a load gets from `value` (insn->size bytes of memory).

@@ -163,6 +163,57 @@ bool alu_multiply(enum insn_op op, uint8_t size, uint64_t *low, uint64_t *high, 
     return true;
 }
 
+bool alu_divides(bool is_signed, uint8_t size, uint64_t low, uint64_t high, uint64_t divisor) {
+    unsigned bits = size * 8u;
+    uint64_t mask = UINT64_MAX >> (64 - bits), sign = UINT64_C(1) << (bits - 1);
+    if (size == 1) {
+        high = low >> 8;
+    }
+    low &= mask;
+    high &= mask;
+    divisor &= mask;
+    bool negative = is_signed && (high & sign), negative_divisor = is_signed && (divisor & sign);
+    if (negative) {
+        low = -low & mask;
+        high = (~high + (low == 0)) & mask;
+    }
+    if (negative_divisor) {
+        divisor = -divisor & mask;
+    }
+    if (high >= divisor) {
+        return false; // zero among them
+    }
+    uint64_t quotient = low, rest = high;
+    if (bits == 64) {
+        __asm__ ("divq %2" : "+a" (quotient), "+d" (rest) : "r" (divisor) : "cc");
+    } else {
+        quotient = (high << bits | low) / divisor;
+    }
+    return !is_signed || quotient < sign || (quotient == sign && negative != negative_divisor);
+}
+
+void alu_divide(bool is_signed, uint8_t size, uint64_t *low, uint64_t *high, uint64_t divisor, uint64_t *flags) {
+    uint64_t f = *flags & RFLAGS_ARITHMETIC;
+#define RUN_DIVIDE(text) \
+    __asm__ volatile (WITH_FLAGS(text) : "+a" (*low), "+d" (*high), [f] "+r" (f) : [b] "r" (divisor), KEEP_OTHERS \
+        : "cc", "memory"); \
+    break
+    switch (size | (is_signed ? 16 : 0)) {
+        case 1: RUN_DIVIDE("divb %b[b]");
+        case 2: RUN_DIVIDE("divw %w[b]");
+        case 4: RUN_DIVIDE("divl %k[b]");
+        case 8: RUN_DIVIDE("divq %q[b]");
+        case 16 + 1: RUN_DIVIDE("idivb %b[b]");
+        case 16 + 2: RUN_DIVIDE("idivw %w[b]");
+        case 16 + 4: RUN_DIVIDE("idivl %k[b]");
+        case 16 + 8: RUN_DIVIDE("idivq %q[b]");
+        default:
+            break;
+    }
+#undef RUN_DIVIDE
+    take_flags(flags, f);
+}
+
 bool alu_condition(uint8_t condition, uint64_t flags) {
     bool sign_differs = !(flags & RFLAGS_SF) != !(flags & RFLAGS_OF);
     bool holds;

@@ -27,6 +27,10 @@ bool alu(enum insn_op op, uint8_t size, uint64_t *a, uint64_t *b, uint64_t *flag
 bool alu_double_shift(enum insn_op op, uint8_t size, uint64_t *a, uint64_t b, uint8_t count, uint64_t *flags);
 // MUL and IMUL into two registers: *low and *high are RAX and RDX, whole; for bytes AX.
 bool alu_multiply(enum insn_op op, uint8_t size, uint64_t *low, uint64_t *high, uint64_t b, uint64_t *flags);
+// DIV and IDIV of RDX:RAX, or AX for bytes: whether the quotient fits, else it is #DE; and
+// the division itself, only when it does.
+bool alu_divides(bool is_signed, uint8_t size, uint64_t low, uint64_t high, uint64_t divisor);
+void alu_divide(bool is_signed, uint8_t size, uint64_t *low, uint64_t *high, uint64_t divisor, uint64_t *flags);
 // Whether a condition (an opcode's low four bits, SDM 1 appendix B) holds.
 bool alu_condition(uint8_t condition, uint64_t flags);
 

@@ -137,6 +137,26 @@ static int multiply(struct emulation *m) {
     return known ? 0 : -EINVAL;
 }
 
+static int divide(struct emulation *m) {
+    const struct insn *i = m->insn;
+    struct operand o;
+    int error = operand_of_insn(m, ACCESS_READ, &o);
+    if (error != 0) {
+        return error;
+    }
+    struct vcpu *v = m->v;
+    uint64_t divisor = read_number(m, &o);
+    bool is_signed = i->op == OP_IDIV;
+    if (v->served.asking) {
+        return -EAGAIN; // the number is not known yet
+    }
+    if (!alu_divides(is_signed, i->size, v->gpr[GPR_RAX], v->gpr[GPR_RDX], divisor)) {
+        return emulation_fault(m, EXC_DE);
+    }
+    alu_divide(is_signed, i->size, &v->gpr[GPR_RAX], &v->gpr[GPR_RDX], divisor, &m->rflags);
+    return 0;
+}
+
 static int exchange(struct emulation *m) {
     const struct insn *i = m->insn;
     struct operand o;
@@ -235,90 +255,29 @@ static int vector_move(struct emulation *m) {
     return 0;
 }
 
-// ---- The stack and jumps ----
-
-static uint8_t stack_address_size(const struct emulation *m) {
-    if (m->long_code) {
-        return 8;
-    }
-    struct segment ss;
-    virt->seg_get(m->v, SEG_SS, &ss);
-    return ss.attributes & SEG_ATTR_DB ? 4 : 2;
-}
-
-// Pushes `value`; the caller has nothing left that can fault.
-static int push(struct emulation *m, uint64_t value) {
-    struct vcpu *v = m->v;
-    uint8_t address = stack_address_size(m), size = m->insn->size;
-    uint64_t top = (v->gpr[GPR_RSP] - size) & size_mask(address);
+// The fault for EM, TS or an x87 exception that waits came before the access to memory, but
+// a CPU may look at the last of them only when it carries the instruction out.
+static int mmx_move(struct emulation *m) {
+    const struct insn *i = m->insn;
     struct operand o;
-    int error = operand_at(m, SEG_SS, top, size, ACCESS_WRITE, &o);
-    if (error == 0) {
+    uint64_t value = 0;
+    int error = operand_of_insn(m, i->write ? ACCESS_WRITE : ACCESS_READ, &o);
+    if (error != 0) {
+        return error;
+    }
+    if (x87_exception_waits()) {
+        return emulation_fault(m, EXC_MF);
+    }
+    if (i->write) {
+        value = mmx_read(i->other_reg);
         operand_write(m, &o, &value);
-        gpr_write(v, GPR_RSP, address, false, top);
+    } else {
+        value = read_number(m, &o);
+        if (!m->v->served.asking) {
+            mmx_write(i->other_reg, value);
+        }
     }
-    return error;
-}
-
-static int push_memory(struct emulation *m) {
-    uint8_t address = stack_address_size(m);
-    struct operand o, stack;
-    int error = operand_of_insn(m, ACCESS_READ, &o);
-    if (error == 0) { // before the device is read
-        error = operand_at(m, SEG_SS, (m->v->gpr[GPR_RSP] - m->insn->size) & size_mask(address), m->insn->size,
-            ACCESS_WRITE, &stack);
-    }
-    return error != 0 ? error : push(m, read_number(m, &o));
-}
-
-static int pop_memory(struct emulation *m) {
-    struct vcpu *v = m->v;
-    uint8_t address = stack_address_size(m), size = m->insn->size;
-    uint64_t before = v->gpr[GPR_RSP];
-    struct operand o, stack;
-    int error = operand_at(m, SEG_SS, before & size_mask(address), size, ACCESS_READ, &stack);
-    if (error != 0) {
-        return error;
-    }
-    uint64_t value = read_number(m, &stack);
-    // An address by RSP is that after the pop (SDM 2B, POP).
-    gpr_write(v, GPR_RSP, address, false, before + size);
-    error = operand_of_insn(m, ACCESS_WRITE, &o);
-    if (error != 0) {
-        v->gpr[GPR_RSP] = before;
-        return error;
-    }
-    operand_write(m, &o, &value);
     return 0;
-}
-
-static bool may_jump(const struct emulation *m, uint64_t target) {
-    if (m->long_code) {
-        unsigned unused = m->walk.cr4 & FETCH_CR4_LA57 ? 64 - 57 : 64 - 48;
-        return (uint64_t)((int64_t)(target << unused) >> unused) == target;
-    }
-    struct segment cs;
-    virt->seg_get(m->v, SEG_CS, &cs);
-    return target <= cs.limit;
-}
-
-static int jump(struct emulation *m) {
-    struct operand o;
-    int error = operand_of_insn(m, ACCESS_READ, &o);
-    if (error != 0) {
-        return error;
-    }
-    uint64_t target = read_number(m, &o);
-    if (!may_jump(m, target)) {
-        return emulation_fault(m, EXC_GP);
-    }
-    if (m->insn->op == OP_CALL) {
-        error = push(m, (m->v->rip + m->insn->length) & size_mask(m->insn->size));
-    }
-    if (error == 0) {
-        m->v->rip = target - m->insn->length; // the dispatcher adds it
-    }
-    return error;
 }
 
 int emulate_insn(struct emulation *m) {
@@ -347,13 +306,17 @@ int emulate_insn(struct emulation *m) {
         case OP_SETCC:
         case OP_CMOVCC:
             return conditional(m);
-        case OP_PUSH:
-            return push_memory(m);
-        case OP_POP:
-            return pop_memory(m);
-        case OP_CALL:
-        case OP_JMP:
-            return jump(m);
+        case OP_PUSH ... OP_JMP:
+            return emulate_stack(m);
+        case OP_JMP_FAR:
+            return emulate_far_jump(m);
+        case OP_LOAD_SEGMENT:
+            return emulate_load_segment(m);
+        case OP_DIV:
+        case OP_IDIV:
+            return divide(m);
+        case OP_MMX:
+            return mmx_move(m);
         case OP_VECTOR:
         case OP_VECTOR_LOW:
         case OP_VECTOR_HIGH:

@@ -7,6 +7,7 @@
 #include "virt/emulate.h"
 #include "virt/guest.h"
 #include "virt/mmio.h"
+#include "virt/vcpu_state.h"
 #include "virt/x86.h"
 
 #define RFLAGS_VM (UINT64_C(1) << 17)
@@ -28,6 +29,7 @@ void emulation_begin(struct emulation *m, struct vcpu *v, const struct insn *ins
     m->rflags = m->walk.rflags;
     m->long_code = (m->walk.efer & EFER_LMA) && (cs.attributes & SEG_ATTR_L);
     m->vector = 0;
+    m->error = 0;
     m->fault = (struct walk_fault) { 0 };
     m->recent[0].access = m->recent[1].access = 0;
     m->recent_next = 0;
@@ -35,6 +37,14 @@ void emulation_begin(struct emulation *m, struct vcpu *v, const struct insn *ins
 
 int emulation_fault(struct emulation *m, uint8_t vector) {
     m->vector = vector;
+    m->error = 0;
+    return -EFAULT;
+}
+
+int emulation_selector_fault(struct emulation *m, uint8_t vector, uint16_t selector) {
+    const uint16_t rpl = 3;
+    m->vector = vector;
+    m->error = selector & (uint16_t)~rpl;
     return -EFAULT;
 }
 
@@ -45,7 +55,8 @@ bool emulation_end(struct emulation *m, struct exit_record *e, int result) {
         return true;
     }
     if (result == -EFAULT) {
-        return m->vector == EXC_PF ? exit_inject_fault(v, e, &m->fault) : exit_inject(v, e, m->vector, true, 0);
+        return m->vector == EXC_PF ? exit_inject_fault(v, e, &m->fault)
+            : exit_inject(v, e, m->vector, EXC_VECTORS_WITH_ERROR >> m->vector & 1, m->error);
     }
     if (result != 0) {
         return false;
@@ -145,25 +156,36 @@ static int translate(struct emulation *m, uint64_t linear, uint32_t access, uint
     return error;
 }
 
-int operand_at(struct emulation *m, enum vseg segment, uint64_t offset, uint8_t size, uint32_t access,
-    struct operand *o) {
-    uint64_t linear;
-    int error = linear_of(m, segment, offset, size, access, &linear);
-    if (error != 0) {
-        return error;
-    }
+static int operand_linear(struct emulation *m, uint64_t linear, uint8_t size, uint32_t access, struct operand *o) {
     uint64_t room = PAGE_SIZE - (linear & (PAGE_SIZE - 1));
     o->size = size;
     o->first = room < size ? (uint8_t)room : size;
-    access |= m->walk.cpl == 3 ? ACCESS_USER : 0u;
-    error = translate(m, linear, access, &o->gpa[0]);
+    int error = translate(m, linear, access, &o->gpa[0]);
     if (error == 0 && o->first < size) {
         uint64_t next = linear + o->first;
         next = m->long_code ? next : (uint32_t)next;
         error = translate(m, next, access, &o->gpa[1]);
     }
+    return error;
+}
+
+int operand_at(struct emulation *m, enum vseg segment, uint64_t offset, uint8_t size, uint32_t access,
+    struct operand *o) {
+    uint64_t linear;
+    int error = linear_of(m, segment, offset, size, access, &linear);
+    if (error == 0) {
+        error = operand_linear(m, linear, size, access | (m->walk.cpl == 3 ? ACCESS_USER : 0u), o);
+        if (error == -EFAULT) {
+            m->vector = !m->fault.non_canonical ? EXC_PF : segment == SEG_SS ? EXC_SS : EXC_GP;
+        }
+    }
+    return error;
+}
+
+int operand_of_table(struct emulation *m, uint64_t linear, uint8_t size, uint32_t access, struct operand *o) {
+    int error = operand_linear(m, linear, size, access, o);
     if (error == -EFAULT) {
-        m->vector = !m->fault.non_canonical ? EXC_PF : segment == SEG_SS ? EXC_SS : EXC_GP;
+        m->vector = m->fault.non_canonical ? EXC_GP : EXC_PF;
     }
     return error;
 }

@@ -23,6 +23,7 @@ struct emulation {
     uint64_t rflags; // and as after it
     bool long_code; // 64-bit code: segments are flat, but FS and GS
     uint8_t vector;
+    uint32_t error; // with it, where it has one and is no page fault
     struct walk_fault fault;
     // The two pages walked last, for the elements of a string: as in a TLB, they hold
     // until the instruction ends.
@@ -36,8 +37,9 @@ void emulation_begin(struct emulation *m, struct vcpu *v, const struct insn *ins
 // Commits RFLAGS or hands the fault to the guest, and sets e->length: 0 where the
 // instruction did not complete. False: -EINVAL, for the caller to explain.
 bool emulation_end(struct emulation *m, struct exit_record *e, int result);
-// #GP(0) and the like, as a result.
+// An exception as a result: with error code 0, or that of a selector.
 int emulation_fault(struct emulation *m, uint8_t vector);
+int emulation_selector_fault(struct emulation *m, uint8_t vector, uint16_t selector);
 
 struct operand {
     uint64_t gpa[2];
@@ -46,6 +48,8 @@ struct operand {
 // access: ACCESS_READ, ACCESS_WRITE or both; the privilege is the vCPU's.
 int operand_at(struct emulation *m, enum vseg segment, uint64_t offset, uint8_t size, uint32_t access,
     struct operand *o);
+// The CPU's own access to a descriptor table, whatever the privilege: 8-byte-aligned parts.
+int operand_of_table(struct emulation *m, uint64_t linear, uint8_t size, uint32_t access, struct operand *o);
 // The instruction's own memory operand.
 int operand_of_insn(struct emulation *m, uint32_t access, struct operand *o);
 void operand_read(const struct emulation *m, const struct operand *o, void *to);

@@ -27,11 +27,15 @@ enum exit_kind {
     EXIT_WBINVD, // and INVD
     EXIT_VIRT_INSN, // VMX or SVM instruction: #UD in the guest
     EXIT_OTHER_INSN, // any other known instruction exit (MONITOR, RDPMC, ...)
+    EXIT_TASK_SWITCH, // of a 32-bit guest, where the CPU leaves it to us
     EXIT_NESTED_MISCONFIG, // our tables are wrong
     EXIT_ENTRY_FAILED, // the CPU refused to enter: explained in the crash record
     EXIT_UNKNOWN, // a reason that nobody here knows
     EXIT_KINDS
 };
+
+// What Python may claim besides: every exit by its raw reason, and accesses to device memory.
+enum { CLAIM_RAW = EXIT_KINDS, CLAIM_MMIO, CLAIM_KINDS };
 
 // Memory access of a nested fault or a page walk, one bit each.
 enum { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_FETCH = 4, ACCESS_USER = 8 };
@@ -80,9 +84,17 @@ struct exit_record {
             uint32_t error;
             uint64_t address; // CR2 of a page fault
         } exception;
+        struct {
+            uint16_t selector; // of the new task
+            uint8_t source; // enum task_source
+            bool fault; // an exception comes through the gate, so the old task restarts with RF
+            bool has_error;
+            uint32_t error;
+        } task; // length is 0 where RIP is already where the old task goes on
     };
 };
 
+enum task_source { TASK_CALL, TASK_IRET, TASK_JMP, TASK_GATE };
 enum cr_op { CR_WRITE, CR_READ, CR_CLTS, CR_LMSW };
 
 struct vcpu;

@@ -7,6 +7,7 @@
 #include "virt/claim.h"
 #include "virt/decode.h"
 #include "virt/emulate.h"
+#include "virt/exit_words.h"
 #include "virt/guest.h"
 #include "virt/irq.h"
 #include "virt/run.h"
@@ -61,60 +62,6 @@ static uint32_t length_of(struct vcpu *v, struct exit_record *e) {
         default:
             guest_crash(v, e, "the bytes at its RIP are no instruction");
             return 0;
-    }
-}
-
-void exit_words(const struct vcpu *v, const struct exit_record *e, struct exit_words *w) {
-    const uint64_t *gpr = v->gpr;
-    uint64_t *word = w->word;
-    word[0] = e->raw;
-    word[1] = e->qualification;
-    word[2] = word[3] = word[4] = 0;
-    switch (e->kind) {
-        case EXIT_CPUID:
-            word[0] = (uint32_t)gpr[GPR_RAX];
-            word[1] = (uint32_t)gpr[GPR_RCX];
-            break;
-        case EXIT_RDMSR:
-        case EXIT_WRMSR:
-            word[0] = (uint32_t)gpr[GPR_RCX];
-            word[1] = e->kind == EXIT_WRMSR ? gpr[GPR_RDX] << 32 | (uint32_t)gpr[GPR_RAX] : 0;
-            break;
-        case EXIT_IO:
-            word[0] = e->io.port;
-            word[1] = e->io.size;
-            word[2] = !e->io.in;
-            word[3] = e->io.in ? 0 : gpr[GPR_RAX] & UINT64_MAX >> (64 - 8 * e->io.size);
-            break;
-        case EXIT_NESTED_FAULT:
-            word[0] = e->nested.gpa;
-            word[1] = 0;
-            word[2] = (e->nested.access & ACCESS_WRITE) != 0;
-            break;
-        case EXIT_HYPERCALL:
-            word[0] = (uint32_t)gpr[GPR_RAX];
-            word[1] = gpr[GPR_RBX];
-            word[2] = gpr[GPR_RCX];
-            word[3] = gpr[GPR_RDX];
-            word[4] = gpr[GPR_RSI];
-            break;
-        case EXIT_EXCEPTION:
-            word[0] = e->exception.vector;
-            word[1] = e->exception.error;
-            word[2] = e->exception.address;
-            break;
-        case EXIT_CR:
-            word[0] = e->cr.number;
-            word[1] = e->cr.op;
-            word[2] = e->cr.decoded && e->cr.op == CR_WRITE ? gpr[e->cr.gpr & (GPR_COUNT - 1)] : 0;
-            break;
-        case EXIT_DR:
-            word[0] = e->dr.number;
-            word[1] = e->dr.write ? CR_WRITE : CR_READ;
-            word[2] = e->dr.decoded && e->dr.write ? gpr[e->dr.gpr & (GPR_COUNT - 1)] : 0;
-            break;
-        default:
-            break;
     }
 }
 
@@ -377,7 +324,7 @@ static bool on_unknown(struct vcpu *v, struct exit_record *e) {
     return true;
 }
 
-static exit_handler *const handlers[EXIT_KINDS] = {
+exit_handler *const exit_core_handlers[EXIT_KINDS] = {
     [EXIT_NONE] = on_none, [EXIT_CPUID] = policy_cpuid, [EXIT_RDMSR] = policy_rdmsr,
     [EXIT_WRMSR] = policy_wrmsr, [EXIT_IO] = on_io, [EXIT_NESTED_FAULT] = emulate_mmio,
     [EXIT_HYPERCALL] = on_hypercall, [EXIT_HLT] = on_hlt, [EXIT_WINDOW] = on_window,
@@ -385,16 +332,12 @@ static exit_handler *const handlers[EXIT_KINDS] = {
     [EXIT_SHUTDOWN] = on_shutdown, [EXIT_CR] = emulate_cr, [EXIT_DR] = emulate_dr, [EXIT_XSETBV] = on_xsetbv,
     [EXIT_EXCEPTION] = on_exception, [EXIT_PAUSE] = on_skip, [EXIT_WBINVD] = on_skip,
     [EXIT_VIRT_INSN] = on_virt_insn, [EXIT_OTHER_INSN] = on_other_insn,
-    [EXIT_NESTED_MISCONFIG] = on_misconfig, [EXIT_ENTRY_FAILED] = on_entry_failed,
-    [EXIT_UNKNOWN] = on_unknown,
+    [EXIT_TASK_SWITCH] = emulate_task_switch, [EXIT_NESTED_MISCONFIG] = on_misconfig,
+    [EXIT_ENTRY_FAILED] = on_entry_failed, [EXIT_UNKNOWN] = on_unknown,
 };
 
 bool exit_core(struct vcpu *v, struct exit_record *e) {
-    return handlers[e->kind](v, e);
-}
-
-exit_handler *exit_core_handler(uint32_t kind) {
-    return handlers[kind];
+    return exit_core_handlers[e->kind](v, e);
 }
 
 // Exits that complete an instruction: its length is needed when the CPU gave none.

@@ -149,9 +149,6 @@ int guest_reset(struct guest *g); // vCPUs and devices as after power-on; NEW ag
 int guest_power_devices(struct guest *g, uint64_t unix_seconds);
 // guest_extra.c: interrupt line `irq` of the guest's board.
 int guest_line(struct guest *g, uint32_t irq, bool level); // -EINVAL, -ETIMEDOUT
-// COM1 for a device in Python: what the guest knows of it, and who gets what is typed.
-int guest_uart_load(struct guest *g, const struct uart_state *state); // -EINVAL, -ETIMEDOUT
-int guest_console_claim(struct guest *g, bool elsewhere); // -ETIMEDOUT
 // Maps memory of `from` into `to` as well, until `from` is destroyed. -EFAULT, -EEXIST,
 // -ENOSPC, -ENOMEM.
 int guest_share(struct guest *from, uint64_t gpa, uint64_t size, struct guest *to, uint64_t to_gpa);

@@ -7,7 +7,6 @@
 #include "virt/run.h"
 
 #define PIC_LINES 24 // of the I/O APIC; the first 16 are the 8259s' too
-#define COM1_IRQ 4
 
 int guest_park(struct guest *g) {
     int result = 0;
@@ -40,31 +39,6 @@ int guest_line(struct guest *g, uint32_t irq, bool level) {
     __atomic_or_fetch(&g->vcpus[0]->requests, REQ_IRQ | REQ_TIMER, __ATOMIC_SEQ_CST);
     guest_unpark(g);
     return 0;
-}
-
-int guest_uart_load(struct guest *g, const struct uart_state *state) {
-    int error = guest_park(g);
-    if (error != 0) {
-        return error;
-    }
-    struct platform *p = &g->platform;
-    bool loaded = uart_load(&p->uart, state);
-    if (loaded && g->vcpu_count > 0) {
-        platform_line(p, COM1_IRQ, p->uart.line);
-        __atomic_or_fetch(&g->vcpus[0]->requests, REQ_IRQ | REQ_TIMER, __ATOMIC_SEQ_CST);
-    }
-    guest_unpark(g);
-    return loaded ? 0 : -EINVAL;
-}
-
-int guest_console_claim(struct guest *g, bool elsewhere) {
-    int error = guest_park(g);
-    if (error == 0) {
-        g->console.elsewhere = elsewhere;
-        g->platform.uart.stalled = false; // the other UART waits for room itself
-        guest_unpark(g);
-    }
-    return error;
 }
 
 static struct guest_region *region_of(struct guest *g, uint64_t gpa, uint64_t size) {

@@ -11,6 +11,7 @@
 #include "cpu/string.h"
 
 #define PAGE_OFFSET(address) ((address) & (PAGE_SIZE - 1))
+#define PAGE_NUMBER(address) ((address) / PAGE_SIZE)
 #define WINDOW 8 // bytes of code that the fast path compares
 #define CR3_ADDRESS UINT64_C(0x000FFFFFFFFFF000)
 #define PML4_SHIFT 39
@@ -211,7 +212,67 @@ static uint64_t linear_after(const struct fetch *f, uint64_t count) {
     return f->mode == INSN_LONG_64 ? linear : (uint32_t)linear;
 }
 
-static int fetch_and_decode(struct fetch *f, struct insn_detail *d) {
+// ---- The same code under other page tables ----
+//
+// A program that is started again and again has its code at the same place each time, in
+// page tables that are new: neither the walk of a page that was just walked nor the
+// decoding of bytes that were decoded before is done again.
+
+#define FETCH_MODE (~CR3_ADDRESS & ~(uint64_t)(PAGE_SIZE - 1))
+
+struct known {
+    struct insn insn; // length 0: nothing is known
+    uint8_t bytes[INSN_LENGTH_MAX];
+};
+
+// What was decoded at this place before, under any tables.
+static void recall(const struct insn_cache *cache, struct fetch_state state, struct known *k) {
+    k->insn.length = 0;
+    for (uint32_t way = 0; way < 2 && k->insn.length == 0; way++) {
+        uint32_t i = insn_slot_index(state.linear) ^ way;
+        const struct insn_slot *s = &cache->slots[i];
+        const struct insn_detail *d = &cache->details[i];
+        if (s->linear == state.linear && !((s->space ^ state.space) & FETCH_MODE) && d->parts == 1) {
+            k->insn = d->insn;
+            memcpy(k->bytes, d->bytes, sizeof(k->bytes));
+        }
+    }
+}
+
+static bool is_known(const struct known *k, const uint8_t *code, size_t size) {
+    return k->insn.length != 0 && k->insn.length <= size && !memcmp(code, k->bytes, k->insn.length);
+}
+
+// A known instruction in the page of the one that was fetched last, whose walk holds.
+static bool fetch_known(struct insn_cache *cache, struct fetch_state state, uint64_t generation,
+    const struct known *k, struct insn_detail *d) {
+    const struct insn_slot *last = &cache->slots[cache->last];
+    const struct insn_detail *from = &cache->details[cache->last];
+    if (last->generation != generation || last->space != state.space || from->parts != 1
+        || PAGE_NUMBER(last->linear) != PAGE_NUMBER(state.linear)) {
+        return false;
+    }
+    struct insn_part part = from->part[0];
+    uint8_t entry_size = from->entry_size;
+    for (int i = 0; i < part.levels; i++) {
+        if (!entry_is(part.entry[i].at, entry_size, part.entry[i].value)) {
+            return false;
+        }
+    }
+    part.code += PAGE_OFFSET(state.linear) - PAGE_OFFSET(last->linear);
+    part.size = k->insn.length;
+    if (!is_known(k, part.code, PAGE_SIZE - PAGE_OFFSET(state.linear))) {
+        return false;
+    }
+    memcpy(d->bytes, k->bytes, sizeof(d->bytes));
+    d->insn = k->insn;
+    d->parts = 1;
+    d->entry_size = entry_size;
+    d->part[0] = part;
+    return true;
+}
+
+static int fetch_and_decode(struct fetch *f, struct insn_detail *d, const struct known *k) {
     d->entry_size = (uint8_t)walk_entry_size(&f->context);
     d->parts = 1;
     int result = fetch_part(f, f->state.linear, INSN_LENGTH_MAX, d->bytes, &d->part[0]);
@@ -219,6 +280,11 @@ static int fetch_and_decode(struct fetch *f, struct insn_detail *d) {
         return result;
     }
     size_t first = d->part[0].size;
+    if (is_known(k, d->bytes, first)) {
+        d->insn = k->insn;
+        d->part[0].size = d->insn.length;
+        return 0;
+    }
     result = insn_decode(f->mode, d->bytes, first, &d->insn);
     if (result == -ERANGE && first < INSN_LENGTH_MAX) {
         // It goes on in the next page: only now may that page's absence matter.
@@ -243,11 +309,11 @@ static int fetch_and_decode(struct fetch *f, struct insn_detail *d) {
 
 // Fills what the fast path compares, if it is one of those it can decide.
 static void fill_slot(struct insn_cache *cache, struct insn_slot *s, const struct insn_detail *d,
-    const struct fetch *f, uint64_t generation) {
+    struct fetch_state state, uint64_t generation) {
     const struct insn_part *part = &d->part[0];
     *s = (struct insn_slot){
-        .linear = f->state.linear,
-        .space = f->state.space,
+        .linear = state.linear,
+        .space = state.space,
         .generation = generation,
         .levels = part->levels,
     };
@@ -342,14 +408,19 @@ static __attribute__((noinline)) int insn_slow(struct vcpu *v, struct fetch_stat
     }
     struct insn_slot *s = &cache->slots[chosen];
     struct insn_detail *d = &cache->details[chosen];
+    struct known k;
+    recall(cache, state, &k);
     empty_slot(s);
-    struct fetch f = {.set_accessed = true};
-    fetch_begin(v, &f, fault);
-    int result = fetch_and_decode(&f, d);
-    if (result) {
-        return result;
+    if (k.insn.length == 0 || !fetch_known(cache, state, generation, &k, d)) {
+        struct fetch f = {.set_accessed = true};
+        fetch_begin(v, &f, fault);
+        int result = fetch_and_decode(&f, d, &k);
+        if (result) {
+            return result;
+        }
     }
-    fill_slot(cache, s, d, &f, generation);
+    fill_slot(cache, s, d, state, generation);
+    cache->last = chosen;
     *insn = &d->insn;
     return 0;
 }

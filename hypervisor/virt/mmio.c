@@ -71,7 +71,8 @@ void mmio_access(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_
     if (r != NULL && r->handler(v, r->context, gpa - r->gpa, size, write, value)) {
         return;
     }
-    if (v->served.active && claim_nobodys(v, gpa, size, write, value)) {
+    if ((g->mmio.elsewhere != NULL && g->mmio.elsewhere(v, g, gpa, size, write, value))
+        || claim_nobodys(v, gpa, size, write, value)) {
         return;
     }
     g->unclaimed_memory++;

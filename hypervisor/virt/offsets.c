@@ -1,49 +1,19 @@
-// Where the assembly of the world switches finds things: compiled to assembly
-// only, its "->NAME value" lines become gen/offsets.h.
-#include <stddef.h>
+// Offsets for the AMD-V world switch.
+#include "virt/vcpu_offsets.h"
 
 #include "virt/svm.h"
-#include "virt/vcpu.h"
 #include "virt/x86.h"
 
-#define DEFINE(name, value) __asm__ volatile ("\n->" #name " %0 " #value : : "i" (value))
-#define DEFINE_GPR(name) DEFINE(VCPU_##name, offsetof(struct vcpu, gpr) + GPR_##name * sizeof(uint64_t))
-
-// One test of 64 bits sees requests and state, with the mask sign-extended over both.
-static_assert(offsetof(struct vcpu, state) == offsetof(struct vcpu, requests) + 4, "adjacent");
-static_assert(VCPU_RUNNABLE == 0, "entered when both are 0");
-// One store sets the kind and clears the length behind it.
-static_assert(offsetof(struct exit_record, length) == offsetof(struct exit_record, kind) + 4, "adjacent");
 static_assert(EXIT_WRMSR == EXIT_RDMSR + 1, "svm_switch.S adds");
 static_assert(EXIT_NONE == 0, "svm_switch.S");
 
 void offsets(void);
 
 void offsets(void) {
-    DEFINE_GPR(RAX);
-    DEFINE_GPR(RCX);
-    DEFINE_GPR(RDX);
-    DEFINE_GPR(RBX);
-    DEFINE_GPR(RSP);
-    DEFINE_GPR(RBP);
-    DEFINE_GPR(RSI);
-    DEFINE_GPR(RDI);
-    DEFINE_GPR(R8);
-    DEFINE_GPR(R9);
-    DEFINE_GPR(R10);
-    DEFINE_GPR(R11);
-    DEFINE_GPR(R12);
-    DEFINE_GPR(R13);
-    DEFINE_GPR(R14);
-    DEFINE_GPR(R15);
-    DEFINE(VCPU_RIP, offsetof(struct vcpu, rip));
+    DEFINE_VCPU();
     DEFINE(VCPU_CONTROL, offsetof(struct vcpu, control));
     DEFINE(VCPU_CONTROL_PA, offsetof(struct vcpu, control_pa));
-    DEFINE(VCPU_REQUESTS, offsetof(struct vcpu, requests));
-    DEFINE(VCPU_REQUESTS_TO_LEAVE, (int)~REQ_WINDOW);
 
-    DEFINE(EXIT_KIND, offsetof(struct exit_record, kind));
-    DEFINE(EXIT_LENGTH, offsetof(struct exit_record, length));
     DEFINE(EXIT_QUALIFICATION, offsetof(struct exit_record, qualification));
     DEFINE(EXIT_IO_PORT, offsetof(struct exit_record, io.port));
     DEFINE(EXIT_IO_SIZE, offsetof(struct exit_record, io.size));

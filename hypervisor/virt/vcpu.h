@@ -59,7 +59,8 @@ enum { EVENT_EXTERNAL = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFTWARE = 
 #define EVENT_VALID (UINT32_C(1) << 31)
 
 enum { EXC_DE = 0, EXC_DB = 1, EXC_NMI = 2, EXC_BP = 3, EXC_OF = 4, EXC_UD = 6, EXC_NM = 7,
-       EXC_DF = 8, EXC_TS = 10, EXC_NP = 11, EXC_SS = 12, EXC_GP = 13, EXC_PF = 14, EXC_AC = 17 };
+       EXC_DF = 8, EXC_TS = 10, EXC_NP = 11, EXC_SS = 12, EXC_GP = 13, EXC_PF = 14, EXC_MF = 16,
+       EXC_AC = 17 };
 
 // Reasons to leave the run loop, set by anybody (atomically), cleared by the
 // owner. Zero is the hot case and the only thing entry tests.
@@ -100,6 +101,7 @@ struct vcpu {
     uint8_t tpr; // CR8, where it exits
     bool cr8_watched; // irq_watch_cr8
     volatile uint8_t sipi_vector;
+    volatile uint32_t nmis; // with REQ_NMI
     volatile bool deaf; // halted with interrupts off: only an NMI or INIT wakes it
     bool skipped; // RIP was moved past an instruction: entry ends the shadow
     bool skipped_late; // vmx: outside the run loop, which has not seen it yet

@@ -126,9 +126,9 @@ static bool compaction_sound(void) {
 static uint64_t cr4_passthrough(void) {
     enum {
         VME_TO_PSE = 0x1F, PAE = 1 << 5, PGE_TO_OSXMMEXCPT = 0x780, UMIP = 1 << 11,
-        FSGSBASE = 1 << 16, PCIDE = 1 << 17, OSXSAVE = 1 << 18, SMEP = 1 << 20, SMAP = 1 << 21, PKE = 1 << 22,
+        FSGSBASE = 1 << 16, OSXSAVE = 1 << 18, SMEP = 1 << 20, SMAP = 1 << 21,
     };
-    return VME_TO_PSE | PAE | PGE_TO_OSXMMEXCPT | UMIP | FSGSBASE | PCIDE | OSXSAVE | SMEP | SMAP | PKE;
+    return VME_TO_PSE | PAE | PGE_TO_OSXMMEXCPT | UMIP | FSGSBASE | OSXSAVE | SMEP | SMAP;
 }
 
 static void fixed_bits(void) {
@@ -180,7 +180,7 @@ int vmx_probe(struct virt_caps *caps, char *missing, size_t size) {
     if (m->primary & CPU_SECONDARY) {
         secondary_capability = rdmsr(MSR_IA32_VMX_PROCBASED_CTLS2);
     }
-    uint32_t optional = CPU2_RDTSCP | CPU2_INVPCID;
+    uint32_t optional = CPU2_RDTSCP; // and no INVPCID: without PCID it is #UD
     bool compaction = compaction_sound();
     if (compaction) {
         optional |= CPU2_XSAVES;
@@ -218,7 +218,7 @@ int vmx_probe(struct virt_caps *caps, char *missing, size_t size) {
     caps->unrestricted = (m->secondary & CPU2_UNRESTRICTED) != 0;
     caps->phys_bits = cpuid(0x80000000, 0).eax >= 0x80000008 ? (uint8_t)cpuid(0x80000008, 0).eax : 36;
     caps->asids = 1 << 16;
-    caps->cpuid_hide_7_ebx = (m->secondary & CPU2_INVPCID) ? 0 : CPUID_7_EBX_INVPCID;
+    caps->cpuid_hide_7_ebx = CPUID_7_EBX_INVPCID;
     caps->cpuid_hide_80000001_edx = (m->secondary & CPU2_RDTSCP) ? 0 : CPUID_80000001_EDX_RDTSCP;
     caps->cpuid_hide_d1_eax = 0;
     if (!compaction) {

@@ -276,6 +276,8 @@ enum {
 #define QUAL_DR_READ (UINT64_C(1) << 4)
 #define QUAL_DR_GPR_SHIFT 8
 #define QUAL_DR_GPR UINT64_C(0xF)
+#define QUAL_TASK_SOURCE_SHIFT 30
+#define QUAL_TASK_SOURCE UINT64_C(3) // 0 CALL, 1 IRET, 2 JMP, 3 a gate in the IDT
 #define QUAL_EPT_READ (UINT64_C(1) << 0)
 #define QUAL_EPT_WRITE (UINT64_C(1) << 1)
 #define QUAL_EPT_FETCH (UINT64_C(1) << 2)

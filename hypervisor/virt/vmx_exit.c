@@ -108,10 +108,31 @@ static void fill_exception(struct exit_record *e, uint64_t reason, struct vcpu *
     e->exception.address = vector == EXC_PF ? e->qualification : 0;
 }
 
+// SDM 25.4.2: the selector and the new TSS descriptor's type, presence and limit have been checked.
 static void fill_task_switch(struct exit_record *e, uint64_t reason, struct vcpu *v) {
+    uint32_t vectoring = vmx_read32(VMCS_IDT_VECTORING_INFO);
+    uint32_t type = vectoring >> INTERRUPTION_TYPE_SHIFT & INTERRUPTION_TYPE_MASK;
     (void)v;
-    fill_plain(e, EXIT_OTHER_INSN, reason);
+    fill_plain(e, EXIT_TASK_SWITCH, reason);
     e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
+    e->task.selector = (uint16_t)e->qualification;
+    e->task.source = (uint8_t)(e->qualification >> QUAL_TASK_SOURCE_SHIFT & QUAL_TASK_SOURCE);
+    e->task.fault = e->task.has_error = false;
+    e->task.error = 0;
+    bool event = e->task.source == TASK_GATE && (vectoring & INTERRUPTION_VALID) != 0;
+    if (!event || type >= INTERRUPTION_SOFTWARE_INTERRUPT) {
+        e->length = vmx_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+    } else if (type == INTERRUPTION_NMI) {
+        block_nmi();
+    } else if (type == INTERRUPTION_HARDWARE_EXCEPTION) {
+        e->task.fault = true;
+        e->task.has_error = (vectoring & INTERRUPTION_HAS_ERROR) != 0;
+        e->task.error = e->task.has_error ? vmx_read32(VMCS_IDT_VECTORING_ERROR_CODE) : 0;
+    }
+    if (e->task.source == TASK_IRET) { // the handler of an NMI ends
+        vmx_write(VMCS_GUEST_INTERRUPTIBILITY_STATE,
+            vmx_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) & ~(uint64_t)BLOCKING_BY_NMI);
+    }
 }
 
 // The low bits of the qualification of a port access (SDM table 27-5) as io.size, in, string

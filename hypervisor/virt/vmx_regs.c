@@ -268,7 +268,8 @@ static int access_rights(enum vseg seg, const struct segment *s, uint32_t *right
         if (needed) {
             return -EINVAL;
         }
-        *rights = SEG_ATTR_UNUSABLE;
+        // SS.DPL is the CPL even then.
+        *rights = SEG_ATTR_UNUSABLE | (seg == SEG_SS ? ar & UINT32_C(3) << SEG_ATTR_DPL_SHIFT : 0);
         return 0;
     }
     if (seg == SEG_TR) {
@@ -364,6 +365,6 @@ void vmx_reset_state(struct vcpu *v) {
     struct vmx_vcpu *x = vmx_of(v);
     x->cr2 = 0;
     x->dr6 = DR6_FIXED;
-    x->nmi_waiting = false;
+    x->nmi_waiting = 0;
     x->failure = VMX_FAILURE_NONE;
 }

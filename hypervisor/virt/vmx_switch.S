@@ -148,7 +148,7 @@ vmx_host_entry:
 
     // 8. Past the instruction; outside 64-bit code RIP wraps at 4 GiB.
     movq SLOT_RECORD(%rsp), %rsi
-    movl EXIT_RECORD_LENGTH(%rsi), %edx
+    movl EXIT_LENGTH(%rsi), %edx
     testl %edx, %edx
     je .Lagain
     movl $FIELD_GUEST_RFLAGS, %eax
@@ -184,7 +184,7 @@ vmx_host_entry:
 .Lnot_entered:
     sti
     movq SLOT_RECORD(%rsp), %rax
-    movq $EXIT_KIND_NONE, EXIT_RECORD_KIND(%rax) // and a length of 0
+    movq $EXIT_KIND_NONE, EXIT_KIND(%rax) // and a length of 0
     jmp .Lreturn
 
     // The guest steps itself, or is behind a breakpoint of its own.
@@ -192,7 +192,7 @@ vmx_host_entry:
     movq %rbx, %rdi
     call vmx_skipped
     movq SLOT_RECORD(%rsp), %rsi
-    movl EXIT_RECORD_LENGTH(%rsi), %edx
+    movl EXIT_LENGTH(%rsi), %edx
     jmp .Lskip
 
 .Lskipped_late:

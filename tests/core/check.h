@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -46,6 +47,21 @@ static jmp_buf check_failed;
             longjmp(check_failed, 1);                                                                        \
         }                                                                                                    \
     } while (0)
+
+// For checks in loops: it names itself and the values it met, when it fails.
+__attribute__((format(printf, 3, 4), unused))
+static void check(bool ok, const char *name, const char *format, ...) {
+    if (ok) {
+        return;
+    }
+    va_list args;
+    va_start(args, format);
+    printf("# %s: ", name);
+    vprintf(format, args);
+    printf("\n");
+    va_end(args);
+    longjmp(check_failed, 1);
+}
 
 // A generator of its own, so that a failure repeats.
 static inline uint32_t check_random(uint64_t *state, uint32_t below) {

@@ -209,6 +209,49 @@ CASE(products) {
     }
 }
 
+CASE(division) {
+    unsigned refused = 0;
+    for (unsigned n = 0; n < TIMES; n++) {
+        struct sample s = sample(1);
+        // Mostly quotients that fit; else the borders of operand().
+        bool is_signed = n % 2, small = n % 8 < 6;
+        uint64_t low = s.a, high = small ? (is_signed && (s.a & s.sign) ? ~UINT64_C(0) : 0) : operand();
+        unsigned __int128 dividend = (unsigned __int128)(high & s.mask) << s.bits | (low & s.mask);
+        if (s.size == 1) {
+            low = (low & 0xFF) | (high & 0xFF) << 8;
+        }
+        uint64_t divisor = s.b & s.mask;
+        bool negative = is_signed && (dividend >> (2 * s.bits - 1) & 1);
+        bool divisor_negative = is_signed && (divisor & s.sign);
+        unsigned __int128 wide_mask = s.size == 8 ? ~(unsigned __int128)0 : ((unsigned __int128)1 << 2 * s.bits) - 1;
+        unsigned __int128 magnitude = negative ? -dividend & wide_mask : dividend;
+        uint64_t divisor_magnitude = divisor_negative ? -divisor & s.mask : divisor;
+        bool fits = false;
+        unsigned __int128 quotient = 0, rest = 0;
+        if (divisor_magnitude != 0) {
+            quotient = magnitude / divisor_magnitude;
+            rest = magnitude % divisor_magnitude;
+            unsigned __int128 limit = is_signed ? s.sign - (negative == divisor_negative) : s.mask;
+            fits = quotient <= limit;
+        }
+        CHECK(alu_divides(is_signed, s.size, low, high, s.b) == fits);
+        if (!fits) {
+            refused++;
+            continue;
+        }
+        uint64_t f = s.flags, q = (uint64_t)(negative != divisor_negative ? -quotient : quotient);
+        uint64_t r = (uint64_t)(negative ? -rest : rest);
+        alu_divide(is_signed, s.size, &low, &high, s.b, &f);
+        CHECK((f & ~RFLAGS_ARITHMETIC) == OTHER_FLAGS);
+        if (s.size == 1) {
+            CHECK((uint16_t)low == ((q & 0xFF) | (r & 0xFF) << 8));
+        } else {
+            CHECK(((low ^ q) & s.mask) == 0 && ((high ^ r) & s.mask) == 0);
+        }
+    }
+    CHECK(refused > TIMES / 100 && refused < TIMES / 2);
+}
+
 CASE(conditions) {
     for (unsigned bits = 0; bits < 32; bits++) {
         bool c = bits & 1, p = bits & 2, z = bits & 4, s = bits & 8, o = bits & 16;

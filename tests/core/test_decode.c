@@ -1,12 +1,12 @@
 // sources: hypervisor/virt/decode.c hypervisor/virt/insn_cache.c hypervisor/virt/walk.c
 // needs: zydis
 // Instruction lengths and operands, and the cache that must never give a stale one.
-#include <stdarg.h>
 #include <stdlib.h>
 
 #include <Zydis/Decoder.h>
 
 #include "check.h"
+#include "pages.h"
 #include "virt/decode.h"
 #include "cpu/err.h"
 #include "cpu/memory.h"
@@ -65,34 +65,6 @@ void *guest_write_ptr(struct guest *g, uint64_t gpa, size_t *available) {
     (void)g;
     *available = gpa < RAM_SIZE ? RAM_SIZE - gpa : 0;
     return gpa < RAM_SIZE ? ram + gpa : NULL;
-}
-
-void *page_alloc(size_t pages) {
-    void *p = aligned_alloc(PAGE_SIZE, pages * PAGE_SIZE);
-    memset(p, 0, pages * PAGE_SIZE);
-    return p;
-}
-
-void page_free(void *address, size_t pages) {
-    (void)pages;
-    free(address);
-}
-
-// --- Reporting ---
-
-// What a check names itself and the values it met, when it fails.
-__attribute__((format(printf, 3, 4)))
-static void check(bool ok, const char *name, const char *format, ...) {
-    if (ok) {
-        return;
-    }
-    va_list args;
-    va_start(args, format);
-    printf("# %s: ", name);
-    vprintf(format, args);
-    printf("\n");
-    va_end(args);
-    longjmp(check_failed, 1);
 }
 
 // --- Modes and page tables ---
@@ -302,17 +274,35 @@ CASE(operations) {
     operation("far call [rdi]", l, "FF 1F", OP_NONE, 6, 0);
     operation("jmp [rdi]", l, "FF 27", OP_JMP, 8, 0);
     operation("push [rdi]", l, "FF 37", OP_PUSH, 8, 0);
-    operation("push rax, whose stack is no operand", l, "50", OP_NONE, 8, 0);
+    operation("push rax, whose stack is no operand", l, "50", OP_PUSH, 8, INSN_STACK_ONLY);
+    operation("push ax", l, "66 50", OP_PUSH, 2, INSN_STACK_ONLY);
+    operation("push -7", l, "6A F9", OP_PUSH, 8, INSN_STACK_ONLY);
+    operation("push fs", l, "0F A0", OP_NONE, 8, INSN_STACK_ONLY);
+    operation("pop rsp", l, "5C", OP_POP, 8, INSN_STACK_ONLY);
+    operation("call relative", l, "E8 00 00 00 00", OP_CALL, 8, INSN_STACK_ONLY);
+    operation("call rax", l, "FF D0", OP_CALL, 8, INSN_STACK_ONLY);
+    operation("ret", l, "C3", OP_RET, 8, INSN_STACK_ONLY);
+    operation("ret 8", l, "C2 08 00", OP_RET, 8, INSN_STACK_ONLY);
+    operation("far ret", l, "CB", OP_NONE, 4, INSN_STACK_ONLY);
+    operation("leave", l, "C9", OP_LEAVE, 8, INSN_STACK_ONLY);
+    operation("enter 32,0", l, "C8 20 00 00", OP_ENTER, 8, INSN_STACK_ONLY);
+    operation("enter 32,1", l, "C8 20 00 01", OP_NONE, 8, INSN_STACK_ONLY);
+    operation("push eax in 32-bit code", INSN_LEGACY_32, "50", OP_PUSH, 4, INSN_STACK_ONLY);
+    operation("far jmp [rdi]", l, "FF 2F", OP_JMP_FAR, 6, 0);
+    operation("far jmp with REX.W", l, "48 FF 2F", OP_JMP_FAR, 10, 0);
+    operation("idiv dword [rdi]", l, "F7 3F", OP_IDIV, 4, 0);
+    operation("ltr [rdi]", l, "0F 00 1F", OP_LOAD_SEGMENT, 2, 0);
+    operation("str [rdi]", l, "0F 00 0F", OP_MOV_SEGMENT, 2, 0);
     operation("pop [rdi]", l, "8F 07", OP_POP, 8, 0);
     operation("mov [rdi],ds", l, "8C 1F", OP_MOV_SEGMENT, 2, 0);
-    operation("mov ds,[rdi]", l, "8E 1F", OP_NONE, 2, 1);
+    operation("mov ds,[rdi]", l, "8E 1F", OP_LOAD_SEGMENT, 2, 1);
     operation("setz [rdi]", l, "0F 94 07", OP_SETCC, 1, 0);
     operation("cmovg eax,[rdi]", l, "0F 4F 07", OP_CMOVCC, 4, 1);
     operation("movsd", l, "A5", OP_MOVS, 4, 0);
     operation("movsd xmm0,[rdi]", l, "F2 0F 10 07", OP_VECTOR, 8, 1);
     operation("movaps [rdi],xmm9", l, "44 0F 29 0F", OP_VECTOR, 16, 0);
     operation("movhps xmm0,[rdi]", l, "0F 16 07", OP_VECTOR_HIGH, 8, 1);
-    operation("movq mm0,[rdi]", l, "0F 6F 07", OP_NONE, 8, 1);
+    operation("movq mm0,[rdi]", l, "0F 6F 07", OP_MMX, 8, 1);
     operation("vmovups xmm0,[rdi]", l, "C5 F8 10 07", OP_NONE, 16, 1);
     operation("cmpsd xmm0,[rdi],1", l, "F2 0F C2 07 01", OP_NONE, 8, 1);
     operation("rep stosw, 16-bit addresses", INSN_LEGACY_16, "F3 AB", OP_STOS, 2, 0);
@@ -483,6 +473,33 @@ CASE(cache_sees_every_change) {
     expect_fast("generation: the fast path misses", CODE, 0);
     expect("generation: miss", CODE, 1, 0, 1, 0);
     expect("generation: hit", CODE, 1, 1, 0, 0);
+}
+
+// A program that is started again and again: the same code at the same place, in page
+// tables that are new each time. What is known of it must not outlive a change.
+CASE(the_same_program_again) {
+    reset();
+    put_code(0x80100, cpuid_code, 2);
+    put_code(0x80200, rex_cpuid_code, 3);
+    put_code(0x81100, hlt_code, 1);
+    for (int i = 0; i < 12; i++) {
+        bool moved = i % 3 == 2, changed = i >= 6;
+        m.cr3 = next_table;
+        next_table += 0x1000;
+        map(m.cr3, CODE, moved ? 0x81000 : 0x80000);
+        if (i == 6) {
+            put_code(0x80100, rex_cpuid_code, 3); // the first of the page, then the second
+            put_code(0x80200, cpuid_code, 2);
+        }
+        expect("the first instruction", CODE, moved ? 1 : changed ? 3 : 2, 0, 1, 0);
+        if (!moved) {
+            expect("the second", CODE + 0x100, changed ? 2 : 3, 0, 1, 0);
+            expect_fast("and both are there now", CODE, changed ? 3 : 2);
+            expect_fast("and both are there now", CODE + 0x100, changed ? 2 : 3);
+            map(m.cr3, CODE, 0x81000);
+            expect("remapped meanwhile", CODE, 1, 0, 1, 1);
+        }
+    }
 }
 
 CASE(page_crossing_and_long_instructions) {

@@ -1,47 +1,13 @@
 // sources: hypervisor/virt/nested.c
 // Nested tables in both formats: each call against a flat map of 4 KiB pages, and no
 // table lost.
-#include <stdarg.h>
 #include <stdlib.h>
 
 #include "check.h"
 #include "cpu/err.h"
 #include "cpu/memory.h"
+#include "pages.h"
 #include "virt/nested.h"
-
-static int pages_out; // allocated and not yet freed
-static int pages_left = -1; // allocations until one fails; -1: no limit
-
-void *page_alloc(size_t pages) {
-    if (pages_left == 0) {
-        return NULL;
-    }
-    pages_left -= pages_left > 0;
-    void *p = aligned_alloc(PAGE_SIZE, pages * PAGE_SIZE);
-    memset(p, 0, pages * PAGE_SIZE);
-    pages_out += (int)pages;
-    return p;
-}
-
-void page_free(void *address, size_t pages) {
-    pages_out -= (int)pages;
-    free(address);
-}
-
-// What a check names itself and the values it met, when it fails.
-__attribute__((format(printf, 3, 4)))
-static void check(bool ok, const char *name, const char *format, ...) {
-    if (ok) {
-        return;
-    }
-    va_list args;
-    va_start(args, format);
-    printf("# %s: ", name);
-    vprintf(format, args);
-    printf("\n");
-    va_end(args);
-    longjmp(check_failed, 1);
-}
 
 #define NX (UINT64_C(1) << 63)
 // P W U A; leaves D too. NX is the absence of execution.

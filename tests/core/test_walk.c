@@ -1,7 +1,6 @@
 // sources: hypervisor/virt/walk.c
 // Guest page walks: cases from the manual one by one, then random tables against a
 // second implementation that follows the manual's tables mode by mode.
-#include <stdarg.h>
 
 #include "check.h"
 #include "virt/decode.h"
@@ -46,21 +45,6 @@ void *guest_write_ptr(struct guest *g, uint64_t gpa, size_t *available) {
         *(uint64_t *)at ^= race_flip;
     }
     return at;
-}
-
-// What a check names itself and the values it met, when it fails.
-__attribute__((format(printf, 3, 4)))
-static void check(bool ok, const char *name, const char *format, ...) {
-    if (ok) {
-        return;
-    }
-    va_list args;
-    va_start(args, format);
-    printf("# %s: ", name);
-    vprintf(format, args);
-    printf("\n");
-    va_end(args);
-    longjmp(check_failed, 1);
 }
 
 enum {

@@ -16,8 +16,10 @@ from typing import Any
 from vipervisor import paths
 from vipervisor.qemu import Qmp
 
+GREY, BLACK = b"\xaa" * 3, bytes(3)
 TEXT_MEMORY, ROWS, COLUMNS = 0xB8000, 25, 80
-LOOK_EVERY = 0.05  # seconds between two looks at the screen: nobody tells of a change
+AHEAD = 3  # keys that QEMU's keyboard surely keeps
+LOOK_EVERY = 0.02  # seconds between two looks at the screen: nobody tells of a change
 KEYS = {
     " ": "spc", "\n": "ret", "\t": "tab", "\x7f": "backspace", "-": "minus", "=": "equal",
     "[": "bracket_left", "]": "bracket_right", ";": "semicolon", "'": "apostrophe",
@@ -69,11 +71,17 @@ class Pc:
         keys: list[dict[str, Any]] = [{"type": "qcode", "data": name} for name in names]
         self.qmp.execute("send-key", keys=keys, **{"hold-time": 1})
 
-    def type(self, text: str) -> None:
-        for c in text:
-            shift = c in SHIFTED or c.isupper()
-            plain = SHIFTED.get(c, c.lower())
-            self.press(*(["shift"] if shift else []), KEYS.get(plain, plain))
+    def type(self, text: str, caps_lock: bool = False) -> None:
+        """Type as slowly as a person: QEMU's keyboard forgets keys that wait too long."""
+        for piece in re.findall(rf"[ -~]{{1,{AHEAD}}}|[^ -~]", text):
+            for c in piece:
+                shift = c in SHIFTED or c.isupper()
+                plain = SHIFTED.get(c, c.lower())
+                self.press(*(["shift"] if shift else []), KEYS.get(plain, plain))
+            if piece.isprintable():
+                echo = piece.swapcase() if caps_lock else piece
+                self.expect(re.escape(echo.rstrip()) + r".*\s*\Z")
+
 
     # --- the screen ---
 
@@ -96,16 +104,23 @@ class Pc:
                 raise AssertionError(f"the screen did not show /{pattern}/ within {limit:g} s")
             time.sleep(LOOK_EVERY)
 
-    def ask(self, line: str, answer: str) -> None:
-        """Type a line at the prompt and wait for its answer, a whole line."""
+    def ask(self, line: str, answer: str = "") -> None:
+        """Type a line at the prompt and wait for its answer, whole lines."""
         self.type(line + "\n")
-        self.expect(rf"^>>> {re.escape(line)}\n{answer}\n>>> *$")
+        self.expect(rf"^>>> {re.escape(line)}\n{answer and answer + chr(10)}>>> *$")
 
 
 class PixelPc(Pc):
     """One whose screen is a framebuffer: its text is found by comparing cells with the font."""
 
-    font: dict[bytes, str]
+    def __init__(self, folder: Path, arguments: Sequence[str], font: dict[bytes, str]) -> None:
+        super().__init__(folder, arguments, memory=256)
+        self._cells = {}
+        for fore, back in ((GREY, BLACK), (BLACK, GREY)):  # the cursor's cell is inverted
+            for glyph, character in font.items():
+                bits = "".join(f"{row:08b}" for row in glyph)
+                pixels = b"".join(fore if bit == "1" else back for bit in bits)
+                self._cells.setdefault(pixels, character)
 
     def lines(self) -> list[str]:
         file = self._folder / "dump.ppm"
@@ -113,22 +128,13 @@ class PixelPc(Pc):
         width, height, pixels = read_ppm(file.read_bytes())
         rows = []
         for top in range(0, height - 15, 16):
-            rows.append("".join(
-                self._cell(pixels, width, top, left) for left in range(0, width - 7, 8)
-            ).rstrip())
+            starts = [3 * width * y for y in range(top, top + 16)]
+            row = ""
+            for left in range(0, 3 * (width - 7), 24):
+                cell = b"".join([pixels[at + left : at + left + 24] for at in starts])
+                row += self._cells.get(cell, "\N{REPLACEMENT CHARACTER}")
+            rows.append(row.rstrip())
         return rows
-
-    def _cell(self, pixels: bytes, width: int, top: int, left: int) -> str:
-        rows = bytearray()
-        for y in range(top, top + 16):
-            start = 3 * (y * width + left)
-            row = 0
-            for x in range(8):
-                row = row << 1 | (pixels[start + 3 * x] >= 0x80)
-            rows.append(row)
-        # The cursor is an inverted space.
-        space = " " if rows == b"\xff" * 16 else "\N{REPLACEMENT CHARACTER}"
-        return self.font.get(bytes(rows), space)
 
 
 def read_ppm(data: bytes) -> tuple[int, int, bytes]:

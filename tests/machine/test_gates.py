@@ -7,14 +7,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from vipervisor import bench
+from vipervisor import Machine, bench
 
 pytestmark = pytest.mark.machine
 
 ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 60.0
 
 # Gates that are not met yet, with what is measured now: a bound against getting worse, to be
 # removed once the gate is met. README.md names them, too.
@@ -22,16 +24,16 @@ NOT_MET: dict[tuple[str, str], int] = {}
 # Exits without a gate: what is measured now.
 NO_GATE: dict[tuple[str, str], int] = {
     ("svm", "pic"): 255,
-    ("vmx", "pic"): 315,
+    ("vmx", "pic"): 305,
     ("svm", "deadline"): 520,
-    ("vmx", "deadline"): 530,
+    ("vmx", "deadline"): 500,
     ("svm", "mmio-modify"): 2_220,
     ("vmx", "mmio-modify"): 2_500,
     ("svm", "python"): 14_000,
     ("vmx", "python"): 14_500,
 }
-# What vmx takes of svm's count at most; over the design's 1.35 where that is not met yet.
-TIMES = {"uart": 1.95}  # Bochs' serial line keeps pace with the host
+# Counts in which Python takes part: a little more or less each time.
+NOT_EXACT = ("python", "handler")
 
 
 @functools.cache
@@ -52,19 +54,31 @@ def test_an_exit_keeps_its_gate(backend: str, figure: bench.Figure) -> None:
 
 def test_the_same_count_every_time() -> None:
     again, first = bench.measure("svm").counts, measured("svm").counts
-    exact = [figure.exit for figure in bench.FIGURES if figure.exit != "python"]
+    exact = [figure.exit for figure in bench.FIGURES if figure.exit not in NOT_EXACT]
     assert [again[exit_] for exit_ in exact] == [first[exit_] for exit_ in exact]
-    assert again["python"] == pytest.approx(first["python"], rel=0.01)
+    for name in NOT_EXACT:
+        assert again[name] == pytest.approx(first[name], rel=0.01)
 
 
 @pytest.mark.parametrize("figure", bench.FIGURES, ids=lambda figure: figure.exit)
 def test_vmx_stays_near_svm(figure: bench.Figure) -> None:
     svm, vmx = (measured(backend).counts[figure.exit] for backend in bench.BACKENDS)
-    assert vmx <= TIMES.get(figure.exit, bench.VMX_TIMES) * svm
+    assert vmx <= bench.VMX_TIMES * svm
 
 
 def test_power_on_to_a_guests_first_output() -> None:
     assert 5_700_000 < measured("svm").first_output <= bench.FIRST_OUTPUT_LIMIT
+
+
+def test_an_idle_prompt_causes_no_exit_of_a_guest(boot: Callable[..., Machine]) -> None:
+    machine = boot([{"image": "spin"}, {"image": "beat", "cmdline": "every=50"}])
+    machine.wait_started(LIMIT)
+    console = machine.console("beat", LIMIT)
+    console.expect(r"beat 2\r?\n", timeout=LIMIT)
+    exits = "print(sum(_hv.guest_exits(hv.guest('spin').id).values()))"
+    before = machine.exec("import _hv\n" + exits)
+    console.expect(r"beat 12\r?\n", timeout=LIMIT)
+    assert machine.exec(exits) == before
 
 
 def test_the_monitors_memory(backend: str) -> None:
@@ -86,5 +100,5 @@ def test_the_command_prints_a_list_of_objects(backend: str) -> None:
     for row in rows:
         assert list(row) == ["backend", "exit", "instructions", "floor", "budget"]
         assert row["backend"] == backend
-        count = pytest.approx(measured(backend).counts[row["exit"]], rel=0.15)
+        count = pytest.approx(measured(backend).counts[row["exit"]], rel=0.15, abs=1)
         assert row["floor"] <= row["instructions"] == count

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 SELF_CHECKING = [
+    "access",
     "apic",
     "exits-cpuid",
     "exits-cr",
@@ -23,6 +24,7 @@ SELF_CHECKING = [
     "fpu",
     "ioapic",
     "samerip",
+    "tasks",
 ]
 Run = Callable[..., Any]
 
@@ -39,6 +41,10 @@ def check(run: Any) -> None:
 @pytest.mark.parametrize("guest", SELF_CHECKING)
 def test_self_checking_guest_passes(run_guest: Run, guest: str) -> None:
     check(run_guest(guest))
+
+
+def test_every_line_of_the_io_apic(run_guest: Run) -> None:
+    check(run_guest("ioapic", devices=["testdev"], cmdline="lines"))
 
 
 def test_instructions_on_device_memory(run_guest: Run) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machine.conftest import describe
-from vipervisor import HostError, Machine, build, iso
+from machine.conftest import ROOT, describe
+from vipervisor import HostError, Machine, build, iso, paths
 from vipervisor.qemu import find_uefi
 
 WAYS = [
@@ -53,3 +56,25 @@ def test_guests_and_prompt_run(machine: Machine) -> None:
     machine.prompt.write("\r6 * 7\r")
     machine.prompt.expect("^42$", 60)
     assert "powered" in machine.quit()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_the_monitor_has_the_same_bytes_from_another_folder(tmp_path: Path) -> None:
+    """Built again from copies of all sources, MicroPython's included, under other names."""
+    for name in ("Makefile", "hypervisor", "firmware", "guests", "tools"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    config = (ROOT / ".cache" / "config.mk").read_text().replace("$(CURDIR)", str(ROOT))
+    source = next(line.split()[-1] for line in config.splitlines() if "MICROPY_DIR" in line)
+    shutil.copytree(source, tmp_path / "mp")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "config.mk").write_text(config)
+    done = subprocess.run(
+        ["make", "-j2", "monitor", f"MICROPY_DIR={tmp_path / 'mp'}"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=800, check=False,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name in ("vipervisor.bin", "bootsector.bin"):
+        assert (tmp_path / "build" / name).read_bytes() == paths.built(name).read_bytes(), name

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import os
 import pty
+import re
+import select
 import subprocess
 import sys
 import threading
+import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -254,18 +258,99 @@ def test_mpremote(boot: Boot, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("import sys\nprint(sys.platform)\nraise OSError(5)\n")
 
     with terminal_of(machine) as device:
-        assert mpremote(device, tmp_path, "exec", "print(6 * 7)") == (0, "42\n")
-        assert mpremote(device, tmp_path, "eval", "2**100") == (0, f"{2**100}\n")
+
+        def does(*words: str) -> str:
+            status, said = mpremote(device, tmp_path, *words)
+            assert status == 0, said
+            return said
+
+        assert does("exec", "print(6 * 7)") == "42\n"
+        assert does("eval", "2**100") == f"{2**100}\n"
         status, said = mpremote(device, tmp_path, "run", "script.py")
         assert status == 1 and said.startswith("vipervisor\n") and "OSError: [Errno 5] EIO" in said
-        assert mpremote(device, tmp_path, "fs", "cp", "data.bin", ":data.bin")[0] == 0
-        assert (
-            hashlib.sha256(data).hexdigest()
-            in mpremote(device, tmp_path, "fs", "sha256sum", ":data.bin")[1]
-        )
-        assert "data.bin" in mpremote(device, tmp_path, "fs", "ls")[1]
-        assert mpremote(device, tmp_path, "fs", "cp", ":data.bin", "back.bin")[0] == 0
+        # A command alone soft-resets first, one after `resume` does not.
+        does("exec", "here = 5")
+        assert "NameError" in mpremote(device, tmp_path, "exec", "here")[1]
+        does("exec", "here = 5", "+", "exec", "print(here)")
+        assert does("resume", "exec", "print(here)") == "5\n"
+        assert mpremote(device, tmp_path, "soft-reset", "resume", "exec", "here")[0] == 1
+
+
+def test_mpremote_files(boot: Boot, tmp_path: Path) -> None:
+    machine = prompted(boot)
+    data = bytes(range(256)) * 12
+    folder = tmp_path / "folder"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "one.txt").write_text("one\n")
+    (folder / "inner" / "two.txt").write_text("two\n")
+    (tmp_path / "data.bin").write_bytes(data)
+    with terminal_of(machine) as device:
+
+        def does(line: str) -> str:
+            status, said = mpremote(device, tmp_path, *line.split())
+            assert status == 0, said
+            return said
+
+        does("cp data.bin :data.bin + touch :empty + cp -r folder :")
+        said = does("fs sha256sum :data.bin + ls + tree :folder + cat :folder/inner/two.txt")
+        assert hashlib.sha256(data).hexdigest() in said
+        assert re.search(r"^ *3072 data.bin\n *0 empty\n *0 folder/\n", said, re.MULTILINE)
+        assert re.search(r"inner\n.*two.txt\n.*one.txt\n", said) and said.endswith("\ntwo\n")
+        said = does("mkdir :made + rmdir :made + rm :empty + rm -r :folder + ls + df")
+        assert re.search(r"^ls :\n +3072 data.bin\nfilesystem", said, re.MULTILINE)
+        does("fs cp :data.bin back.bin")
         assert (tmp_path / "back.bin").read_bytes() == data
+        assert mpremote(device, tmp_path, "fs", "cat", ":gone")[0] == 1
+
+
+def test_mpremote_clock(boot: Boot, tmp_path: Path) -> None:
+    machine = prompted(boot)
+    with terminal_of(machine) as device:
+        assert mpremote(device, tmp_path, "rtc", "--set")[0] == 0
+        status, said = mpremote(device, tmp_path, "rtc")
+        year, month, day, weekday = map(int, said.strip("()\n").split(",")[:4])
+        assert status == 0
+        # Bochs' clock runs ahead while the CPU idles.
+        set_to = datetime.date(year, month, day)
+        assert abs(set_to - datetime.date.today()) <= datetime.timedelta(days=2)
+        assert weekday == set_to.weekday()
+
+
+def test_mpremote_repl(boot: Boot, tmp_path: Path) -> None:
+    """Its terminal: mpremote itself runs on one, as a person has it."""
+    machine = prompted(boot)
+    with terminal_of(machine) as device:
+        ours, theirs = pty.openpty()
+        tty.setraw(theirs)  # mpremote does it too, but after its first words
+        program = subprocess.Popen(
+            [sys.executable, "-m", "mpremote", "connect", device, "repl"],
+            stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, start_new_session=True,
+        )
+        os.close(theirs)
+        said = b""
+
+        def wait_for(text: bytes) -> None:
+            nonlocal said
+            end = time.monotonic() + 2 * LIMIT
+            while text not in said:
+                assert time.monotonic() < end, f"mpremote repl did not show {text!r}: {said!r}"
+                if select.select([ours], [], [], 0.5)[0]:
+                    said += os.read(ours, 4096)
+
+        try:
+            wait_for(b"Ctrl-]")  # how to leave it
+            os.write(ours, b"print(6 * 7, 'in' + 'side')\r")
+            wait_for(b"42 inside\r\n>>> ")
+            os.write(ours, b"while True: pass\r\r")
+            wait_for(b"pass\r\n")
+            os.write(ours, b"\x03")
+            wait_for(b"KeyboardInterrupt: \r\n>>> ")
+            os.write(ours, b"\x1d")
+            assert program.wait(LIMIT) == 0
+        finally:
+            program.kill()
+            program.wait()
+            os.close(ours)
 
 
 def test_mpremote_mount(boot: Boot, tmp_path: Path) -> None:

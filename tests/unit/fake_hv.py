@@ -60,7 +60,7 @@ class _Guest:
         self.segs = {}
         self.console = b""
         self.typed = b""
-        self.uart = bytes((0, 3, 3, 0xB0, 0, 1, 0, 1, 1, 0, 1, 0)) + bytes(32)
+        self.uart = bytes((0, 3, 3, 0xB0, 0, 1, 0, 1, 1, 0, 1)) + bytes(38)
         self.crash = None
         self.exits = {}
         self.platform = None

@@ -236,7 +236,8 @@ def test_a_soft_reset_forgets_handlers(world, guest):
 def test_a_uart_in_python_takes_com1_and_gives_it_back(world, guest):
     import hv
 
-    state = bytes((1, 0x13, 0xB, 0xB0, 0x5A, 12, 1, 1, 8, 0, 0, 2)) + b"ab" + bytes(30)
+    state = bytes((1, 0x13, 0xB, 0xB0, 0x5A, 12, 1, 1, 8, 0, 0, 0, 0, 0, 0, 15, 2))
+    state += b"b" + bytes(14) + b"a" + bytes(16)  # a ring from its last place on
     world.guests[0].uart = state
     world.guests[0].typed = b"xyz"
     uart = guest.replace("uart")
@@ -249,7 +250,7 @@ def test_a_uart_in_python_takes_com1_and_gives_it_back(world, guest):
     uart.write(0, 1, ord("!"))
     assert world.guests[0].console == b"!"
     guest.detach("uart")
-    assert world.guests[0].uart == state[:10] + bytes((1, 0)) + bytes(32)
+    assert world.guests[0].uart == state[:10] + bytes((1, 0, 0, 0, 1, 0, 0)) + bytes(32)
     assert claims(world) == {} and uart.guest is None
     with pytest.raises(ValueError, match="uart"):
         guest.replace("urat")

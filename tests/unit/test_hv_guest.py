@@ -67,6 +67,24 @@ def test_a_destroyed_guest_reaches_no_other(hv):
     assert new.exists() and new.state == "new"
 
 
+def test_a_guest_of_bytes(hv):
+    g = hv.guest_from(b"\x0f\xa2\xf4", regs={"rax": 7, "rcx": 0})
+    assert (g.name, g.kind, g.state, g.info["vcpus"][0][0]) == ("code1", "flat64", "new", 1)
+    assert g.memory[0x100000:0x100006] == b"\x0f\xa2\xf4\xf4\xeb\xfd"
+    assert (g.vcpus[0].rax, g.vcpus[0].rip) == (7, 0x100000)
+    g.start().stop().reset()
+    assert (g.vcpus[0].rax, g.memory[0x100000]) == (7, 0x0F)
+    hv.guest_from(b"\xf4")
+    small = hv.guest_from(b"\xf4", mode=16)  # no CPU is left: in slices
+    assert (small.name, small.vcpus[0].rip, small.info["vcpus"][0][0]) == ("code3", 0x7C00, 0)
+    for wrong, text in (({"code": "f4"}, "give bytes"), ({"mode": 8}, "no mode 8; known: 16"),
+                        ({"regs": {"rxx": 1}}, "did you mean"),
+                        ({"code": bytes(3 << 20)}, "does not fit|memory")):
+        with pytest.raises(ValueError, match=text):
+            hv.guest_from(**{"code": b"\xf4", "cpus": [0], **wrong})
+    assert len(hv.guests()) == 3
+
+
 def test_start_without_image(hv):
     with pytest.raises(OSError, match=r"a has no image; load\(\) one first"):
         hv.Guest("a", memory="16M").start()
@@ -181,6 +199,10 @@ def test_console(hv):
     core.console += b"a+b ("
     assert g.console.expect("a+b (") == "a+b ("
     assert g.console.tail(5) == "a+b ("
+    core.console += b"\x1b[1;32mro\x1b[0mot\x1b[6"
+    assert g.console.expect("^root$") == "root"
+    core.console += b"login: \x1b[6n"
+    assert g.console.expect("login: $").endswith("login: ")
     with pytest.raises(OSError, match="no 'never' on the console of a within 0.01 s.*wrote last"):
         g.console.expect("never", timeout=0.01)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit import images
 from unit.fake_setup import Hv
 
 if sys.version_info >= (3, 11):
@@ -53,6 +54,11 @@ def word(hv: Hv, name: str) -> str:
         "CPU_0": GUEST.format(keys='cpus = [0, 1]\nmemory = "16M"\n', image=image),
         "NO_UNIT": GUEST.format(keys="memory = 268435456\n", image=image),
         "IMAGE_IS_FOLDER": GUEST.format(keys='memory = "16M"\n', image=folder),
+        "UNQUOTED": GUEST.format(keys="memory = 16M\n", image=image),
+        "COLON": GUEST.format(keys='memory: "16M"\n', image=image),
+        "MISPLACED": 'cmdline = "x"\n' + GUEST.format(keys='memory = "16M"\n', image=image),
+        "HOME": GUEST.format(keys='memory = "16M"\n', image="~/kernel.elf"),
+        "NO_BOARD": "cpus = 3\n",
         "BAD_TOML": 'version = 1\n[[guest]]\nname = "one\n',
     }
     if name in tables:
@@ -63,6 +69,8 @@ def word(hv: Hv, name: str) -> str:
             "<HHIQQQIHHHHHH", 2, 62, 1, 0x100000, 64, 0, 0, 64, 56, 1, 0, 0, 0)
         segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x100000, 0x100000, 65536, 65536, 4096)
         return write(hv, "truncated.elf", head + segment)
+    if name == "KERNEL":
+        return write(hv, "vmlinuz", images.bzimage())
     if name == "TEXT":
         return write(hv, "notes.txt", "only words\n" * 100)
     if name == "BIG":
@@ -126,3 +134,35 @@ def test_ctrl_c_at_any_moment(hv: Hv, command: str, after: float) -> None:
         return
     assert process.returncode in (130, -signal.SIGINT), (process.returncode, out, err)
     assert "Traceback" not in err
+
+
+# The other commands, each struck while it waits for something that does not come.
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("exec", "import time; time.sleep(100)"), 130),
+        (("console", "guest"), 130),
+        (("logs", "guest", "--follow"), 130),
+        (("repl",), 130),
+        (("stop", "--timeout", "50"), 130),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_ctrl_c_ends_a_waiting_command(hv: Hv, words: tuple[str, ...], status: int) -> None:
+    owner = hv.start(
+        "run", hv.image("guest", lines=["up"]), "--kind", "flat32", "--machine", "m",
+        FAKE_DEAF="1",
+    )
+    try:
+        assert owner.stdout.readline() == "up\n"
+        process = hv.start(*[word(hv, w) if w.isupper() else w for w in words], stdin=owner.stdout)
+        try:
+            process.wait(1.5)
+        except subprocess.TimeoutExpired:  # it waits, as it should
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert "Traceback" not in err, err
+        assert process.returncode == status, (process.returncode, out, err)
+    finally:
+        owner.send_signal(signal.SIGINT)
+        owner.communicate(timeout=60)

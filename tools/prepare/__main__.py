@@ -11,8 +11,10 @@ from pathlib import Path
 
 from prepare import linux, packages, pyenv, sources
 from prepare.plan import (
+    BOOTSTRAP,
     BUSYBOX_MEGABYTES,
     KERNEL_MEGABYTES,
+    PACKAGES,
     PYTHON_MEGABYTES,
     SOURCES,
     Source,
@@ -29,9 +31,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="setup", description=__doc__)
     parser.add_argument("--of", type=int, default=STAGES, help="stages in all, later ones included")
     parser.add_argument("--quiet", action="store_true", help="print nothing when all is ready")
+    parser.add_argument(
+        "--packages", action="store_true", help="only print the distribution packages"
+    )
     for source in SOURCES:
         parser.add_argument("--" + source.variable.lower().replace("_", "-"), type=Path)
     options = parser.parse_args()
+    if options.packages:
+        print("\n".join(sorted({*BOOTSTRAP, *(p.name for p in PACKAGES)})))
+        return 0
     overrides = {
         s.variable: getattr(options, s.variable.lower()).resolve()
         for s in SOURCES

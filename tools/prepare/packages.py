@@ -67,6 +67,7 @@ def check_possible(names: list[str]) -> None:
     if shutil.which("apt-get") is None:
         raise SetupError(
             "this machine has no apt-get (set-up knows Debian and Ubuntu); "
+            "use a container (`podman build -t vipervisor .`, see Containerfile), or "
             f"install what these packages hold and try again: {' '.join(names)}"
         )
     if os.geteuid() != 0 and shutil.which("sudo") is None:

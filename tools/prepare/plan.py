@@ -45,6 +45,8 @@ PACKAGES = (
     Package("acpica-tools", "/usr/bin/iasl"),
     Package("ovmf", "/usr/share/ovmf/OVMF.fd"),
 )
+# What set-up itself is run with: there on every desktop, missing in a bare container.
+BOOTSTRAP = ("ca-certificates", "make", "python3", "python3-venv")
 # Only where python3 cannot make a virtual environment by itself.
 VENV_PACKAGE = Package("python3-venv", "/usr/bin/python3")
 

@@ -37,6 +37,8 @@ KINDS = {
                   "#UD: a guest is shown no virtualisation"),
     "other_insn": ("a rarer instruction that is intercepted",
                    "what a CPU without the feature would do"),
+    "task_switch": ("a 32-bit guest switched tasks by a TSS or a task gate",
+                    "carried out as the CPU would without VT-x"),
     "nested_misconfig": ("the nested page tables are wrong", "a fault of the monitor: the guest "
                          "crashes with its record"),
     "entry_failed": ("the CPU refused to enter the guest", "the guest crashes; the record names "
@@ -51,7 +53,7 @@ VMX = {
     2: ("triple fault", "shutdown"), 3: ("INIT signal", "unknown"),
     4: ("start-up IPI", "unknown"), 5: ("I/O system-management interrupt", "unknown"),
     6: ("other system-management interrupt", "unknown"), 7: ("interrupt window", "window"),
-    8: ("NMI window", "nmi_window"), 9: ("task switch", "unknown"), 10: ("CPUID", "cpuid"),
+    8: ("NMI window", "nmi_window"), 9: ("task switch", "task_switch"), 10: ("CPUID", "cpuid"),
     11: ("GETSEC", "virt_insn"), 12: ("HLT", "hlt"), 13: ("INVD", "wbinvd"),
     14: ("INVLPG", "other_insn"), 15: ("RDPMC", "other_insn"), 16: ("RDTSC", "other_insn"),
     17: ("RSM", "other_insn"), 18: ("VMCALL", "hypercall"), 19: ("VMCLEAR", "virt_insn"),

@@ -20,7 +20,7 @@ LSR_DR, LSR_OE, LSR_BI, LSR_THRE, LSR_TEMT, LSR_FIFO_ERROR = 1, 2, 0x10, 0x20, 0
 MSR_CTS, MSR_DSR, MSR_RI, MSR_DCD = 0x10, 0x20, 0x40, 0x80
 MSR_LEVELS, MSR_DELTAS, MSR_TERI = 0xF0, 0x0F, 4
 READY = MSR_DCD | MSR_DSR | MSR_CTS  # a terminal is attached and ready
-STATE = 12  # bytes of struct uart_state before its FIFO
+RX = 17  # where the FIFO is in struct uart of the core, its errors behind it
 
 
 class Uart(Device):
@@ -63,15 +63,17 @@ class Uart(Device):
         rx = bytes([byte for byte, _ in self.rx])
         errors = bytes([error for _, error in self.rx])
         return bytes((self.ier, self.lcr, self.mcr, self.msr, self.scr, self.dll, self.dlm,
-                      self.fifo, self.trigger, self.overrun, self.thre, len(rx))) + (
+                      self.fifo, self.trigger, self.overrun, self.thre, False, self.level, False,
+                      True, 0, len(rx))) + (
             rx + bytes(FIFO - len(rx)) + errors + bytes(FIFO - len(rx)))
 
     def load(self, state):
         (self.ier, self.lcr, self.mcr, self.msr, self.scr, self.dll, self.dlm, fifo,
-         self.trigger, self.overrun, thre, count) = state[:STATE]
+         self.trigger, self.overrun, thre, _, _, _, _, first, count) = state[:RX]
         self.fifo = bool(fifo)
         self.thre = bool(thre)
-        self.rx = [(state[STATE + i], state[STATE + FIFO + i]) for i in range(count)]
+        places = [RX + (first + i) % FIFO for i in range(count)]
+        self.rx = [(state[at], state[FIFO + at]) for at in places]
         self.level = None  # unknown to this one
         self._refresh()
 

@@ -12,14 +12,15 @@ import threading
 import time
 from typing import Any
 
-from .. import registry, terminal
-from ..channel import End
+from .. import registry, signals, terminal
+from ..channel import End, Type
 from ..errors import HostError, MonitorError
 from ..link import Link
 from . import common
 
 _QUIET = 1.0  # seconds of silence after which piped input has had its answer
 _ANSWER_LIMIT = 60.0
+_TRIES, _BETWEEN = 8, 0.3  # of Ctrl-C, and seconds for it to work
 _FOR_EVER = 365 * 86400.0
 
 
@@ -38,6 +39,7 @@ def add(commands: Any) -> None:
     listing.set_defaults(function=ps_main)
     stop = commands.add_parser("stop", help="power a machine off")
     stop.add_argument("--timeout", type=common.seconds, default=30.0, metavar="S")
+    stop.add_argument("--json", action="store_true")
     stop.set_defaults(function=stop_main)
     for parser in (repl, run, console, listing, stop):
         parser.add_argument("--machine", metavar="NAME")
@@ -47,6 +49,12 @@ def open_link(machine: dict[str, Any], attach: bool = False) -> Link:
     link = Link(registry.connect(machine, "channel"), attach=attach)
     link.say_hello()
     return link
+
+
+def catch_up(link: Link) -> None:
+    """Until all that was said so far is here: a machine answers in order."""
+    with contextlib.suppress(HostError):  # it has gone: nothing more comes
+        link.exec("pass", _ANSWER_LIMIT)
 
 
 def repl_main(options: argparse.Namespace) -> int:
@@ -87,7 +95,10 @@ def repl_main(options: argparse.Namespace) -> int:
 
 def exec_main(options: argparse.Namespace) -> int:
     code = sys.stdin.read() if options.code == "-" else options.code
-    link = open_link(registry.find(options.machine))
+    machine = registry.find(options.machine)
+    link = open_link(machine)
+    ended = threading.Event()
+    link.listen(lambda frame: ended.set() if frame.type == Type.EXEC_END else None)
 
     def output(data: bytes) -> None:
         terminal.write_out(data.replace(b"\r\n", b"\n"))
@@ -97,9 +108,23 @@ def exec_main(options: argparse.Namespace) -> int:
     except MonitorError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except BaseException:
+        if signals.interrupted() is not None:
+            interrupt(machine, ended)
+        raise
     finally:
         link.close()
     return 0
+
+
+def interrupt(machine: dict[str, Any], ended: threading.Event) -> None:
+    """Ctrl-C at the prompt until the code has ended: the monitor does not take one for what
+    has just begun."""
+    with contextlib.suppress(HostError, OSError), registry.connect(machine, "prompt") as sock:
+        for _ in range(_TRIES):
+            sock.sendall(b"\x03")
+            if ended.wait(_BETWEEN):
+                return
 
 
 def console_main(options: argparse.Namespace) -> int:
@@ -135,7 +160,9 @@ def console_main(options: argparse.Namespace) -> int:
             heard[0] = time.monotonic()
             while link.reader.is_alive() and time.monotonic() - heard[0] < _QUIET:
                 link.reader.join(heard[0] + _QUIET - time.monotonic())
-    end = link.last.get(console.guest.id)
+        end = link.last.get(console.guest.id)
+        if end is not None and end.final:
+            catch_up(link)
     link.close()
     if end is not None and end.final:
         terminal.say(f"\nhv console: {end.describe()}")
@@ -189,7 +216,8 @@ def stop_main(options: argparse.Namespace) -> int:
     end = time.monotonic() + options.timeout
     while time.monotonic() < end:
         if all(m["name"] != machine["name"] for m in registry.machines()):
-            print(f"{machine['name']} is off")
+            value = {"machine": machine["name"], "pid": machine["pid"], "off": True}
+            print(json.dumps(value) if options.json else f"{machine['name']} is off")
             return 0
         _wait_pid(int(machine["pid"]), end)
     raise HostError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from .. import bench
 from ..accel import BACKENDS
+from ..progress import Progress
 
 
 def add(commands: Any) -> None:
@@ -27,10 +27,9 @@ def add(commands: Any) -> None:
 def main(options: argparse.Namespace) -> int:
     results = []
     for backend in [options.backend] if options.backend else bench.BACKENDS:
-        if sys.stderr.isatty():
-            where = "QEMU" if backend == "svm" else "Bochs"
-            sys.stderr.write(f"hv bench: counting {backend} in {where}\n")
-        results.append(bench.measure(backend))
+        where = "QEMU" if backend == "svm" else "Bochs"
+        with Progress(f"hv bench: counting {backend} in {where}"):
+            results.append(bench.measure(backend))
     if options.json:
         print(json.dumps([row for result in results for row in result.rows()], indent=1))
     else:

@@ -12,6 +12,7 @@ from .. import signals, terminal
 from ..errors import EmulatorError, HostError, UsageError
 from ..hub import Hub, Outlet
 from ..machine import FIRMWARES, MEDIA, Machine
+from ..progress import Progress
 from ..registry import Claim
 from . import common
 from .run import describe
@@ -122,8 +123,9 @@ def _stop_at_end(machine: Machine, keys: terminal.Keys) -> None:
 def show(machine: Machine, timeout: float | None) -> int:
     """Without a terminal: prove that every guest and the prompt are up, then power off."""
     limit = timeout or 2 * machine.boot_timeout
-    machine.wait_monitor()
-    machine.wait_started(limit)
+    with Progress("hv boot: booting"):
+        machine.wait_monitor()
+        machine.wait_started(limit)
     status = 0
     for guest in machine.partition["guests"]:
         name = guest["name"]

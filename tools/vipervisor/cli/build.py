@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import board, terminal
+from .. import board
 from .. import build as builder
 from ..errors import UsageError
+from ..progress import Progress
 from . import common
 
 
@@ -39,9 +40,8 @@ def main(options: argparse.Namespace) -> int:
     files: dict[str, Path] = {}
     if not options.probe:
         description, files = common.load_partition(options.file)
-    if terminal.stderr_is_terminal():
-        terminal.say(f"hv build: making {options.output}")
-    built = builder.build(options.output, description, files, options.cmdline)
+    with Progress(f"hv build: making {options.output}"):
+        built = builder.build(options.output, description, files, options.cmdline)
     if options.json:
         parts = [{"name": part.name, "bytes": part.size} for part in built.parts]
         value = {"image": str(built.path), "kind": built.kind, "bytes": built.size, "parts": parts}

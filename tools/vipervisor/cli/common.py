@@ -50,8 +50,12 @@ def regex(text: str) -> re.Pattern[str]:
         raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
 
 
-def add_machine_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backend", choices=BACKENDS, help="AMD-V (svm) or VT-x (vmx)")
+BOTH = "both"
+
+
+def add_machine_options(parser: argparse.ArgumentParser, both: bool = False) -> None:
+    choices = (*BACKENDS, BOTH) if both else BACKENDS
+    parser.add_argument("--backend", choices=choices, help="AMD-V (svm) or VT-x (vmx)")
     parser.add_argument("--accel", choices=ACCELS, help="what emulates it (svm: tcg, vmx: bochs)")
     parser.add_argument("--machine", metavar="NAME", help="the machine's name for other commands")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def add(commands: Any) -> None:
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--linux", action="store_true", help="a Linux guest beside it")
     parser.add_argument("--image", type=Path, metavar="FILE", help="your image as the small guest")
+    parser.add_argument("--json", action="store_true", help="the file and its guests as JSON")
     parser.set_defaults(function=main)
 
 
@@ -88,6 +90,10 @@ def main(options: argparse.Namespace) -> int:
     if loaded.description is None:  # only an image of the caller's own can be wrong
         target.unlink()
         raise HostError("\n".join(str(finding) for finding in loaded.findings))
+    if options.json:
+        names = [guest["name"] for guest in loaded.description["guests"]]
+        print(json.dumps({"file": str(target), "guests": names}))
+        return 0
     print(partition.render_map(loaded.description))
     print(f"{target} is written: `hv boot {target}` boots it")
     return 0

@@ -11,6 +11,7 @@ from .. import board, registry, terminal
 from ..accel import ACCELS, BACKENDS
 from ..errors import HostError
 from ..machine import Machine
+from ..progress import Progress
 from . import common
 from .attach import open_link
 
@@ -58,7 +59,7 @@ def main(options: argparse.Namespace) -> int:
         if options.dry_run:
             print(machine.describe_command())
             return 0
-        with machine:
+        with Progress("hv probe: looking"), machine:
             said = machine.exec(board.CODE, _LIMIT)
     table, description = board.cut(said)
     found = board.parse(description, "the machine's description")

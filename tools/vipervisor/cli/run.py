@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
+import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from .. import accel as accelerators
-from .. import partition, signals, terminal
+from .. import assemble, partition, registers, signals, terminal
 from ..channel import End, describe_crash
 from ..errors import EmulatorError, HostError, UsageError, WaitTimeout
 from ..guest_command import GuestCommand
@@ -19,6 +21,7 @@ from ..hub import Hub
 from ..image import readable
 from ..link import Console
 from ..machine import Machine
+from ..progress import Progress
 from ..registry import Claim
 from ..transcript import PlainText
 from . import common
@@ -40,12 +43,18 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
         help="boot one guest from an image",
-        usage="hv run IMAGE [OPTIONS] [-- COMMAND...]",
+        usage="hv run IMAGE|-e CODE [OPTIONS] [-- COMMAND...]",
         description="Boot one guest: its console on stdin and stdout, its status as the "
-        "command's (see docs/cli.md). What follows -- is typed at the guest's shell once that "
-        "waits for a line: only its output is shown, and its status is the command's.",
+        "command's (see docs/cli.md). -e makes a guest of a line of assembly. What follows -- is "
+        "typed at the guest's shell once that waits for a line: only its output is shown, and its "
+        "status is the command's.",
     )
-    parser.add_argument("image", type=Path, metavar="IMAGE")
+    parser.add_argument("image", type=Path, metavar="IMAGE", nargs="?")
+    parser.add_argument("-e", dest="code", metavar="CODE", help="assembly in place of an image")
+    parser.add_argument(
+        "--mode", type=int, choices=assemble.MODES, help="the mode that -e starts in (64)"
+    )
+    parser.add_argument("--regs", action="store_true", help="registers and exits at the end")
     parser.add_argument("--kind", help="what the image is, when it cannot be detected")
     parser.add_argument("--cmdline", default="", help="the guest's command line")
     parser.add_argument("--initrd", action="append", type=Path, default=[], metavar="FILE")
@@ -59,12 +68,15 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--cpus", type=common.positive, default=1, metavar="N")
     parser.add_argument("--memory", default="256M", metavar="SIZE")
-    common.add_machine_options(parser)
+    common.add_machine_options(parser, both=True)
     parser.add_argument("--until", type=common.regex, metavar="REGEX", help="status 0 on a match")
     parser.add_argument("--timeout", type=common.seconds, metavar="S", help="status 124 after it")
     parser.add_argument("--reboot", action="store_true", help="let the guest reset itself")
     parser.add_argument("--script", type=Path, metavar="FILE.py", help="run on the monitor first")
     parser.add_argument("--dry-run", action="store_true", help="print the emulator's command line")
+    parser.add_argument(
+        "--json", action="store_true", help="how it ended, as JSON: the last line on stderr"
+    )
     parser.add_argument("--stats", action="store_true", help="exit counts on stderr at the end")
     parser.set_defaults(function=main, guest_command=None)
 
@@ -102,7 +114,8 @@ def guest_name(image: Path) -> str:
     """A guest's name from its image's: one that the rules take."""
     name = re.sub(r"[^a-z0-9_]+", "_", image.name.split(".")[0].lower()).strip("_")[:24]
     names = partition.rules.names
-    if not name or not name[0].isalpha() or name in names.RESERVED or name in names.KEYWORDS:
+    taken = (*names.RESERVED, *names.KEYWORDS, *names.BUILTINS)
+    if not name or not name[0].isalpha() or name in taken:
         return f"guest_{name}".rstrip("_")
     return name
 
@@ -166,12 +179,15 @@ class Session:
         kind = machine.partition["guests"][0].get("kind")
         self._hold = Hold(kind, terminal.stdin_is_terminal())
         self._broken = False
+        self.ended: End | None = None
         limit = options.timeout
         self._end: float | None = None if limit is None else time.monotonic() + limit
         self.keys = terminal.Keys()
         words = options.guest_command
         self._command = None if words is None else GuestCommand(words, self._show)
         self._typing = threading.Event()
+        self.registers: dict[str, int] = {}
+        self.exits: dict[str, int] = {}
 
     def _output(self, data: bytes) -> None:
         self._until.feed(data)
@@ -200,8 +216,9 @@ class Session:
         machine = self._machine
         machine.power_on()
         machine.boot_timeout = self.left(machine.boot_timeout)
-        machine.wait_monitor()
-        console = machine.console(self._guest, self.left(machine.boot_timeout))
+        with Progress("hv run: booting"):
+            machine.wait_monitor()
+            console = machine.console(self._guest, self.left(machine.boot_timeout))
         console.listen(self._output)
         threading.Thread(target=self._type, args=(console,), name="stdin", daemon=True).start()
         return console
@@ -245,7 +262,9 @@ class Session:
             end = machine.wait_end(self._guest, 1)
             if end.reason == "reset" and options.reboot:
                 continue
+            self.ended = end
             self.stats(end.exits)
+            self.look(end.exits)
             report(end, options.until, self._command is not None)
             waited = options.until is not None or self._command is not None
             return status_of(end, waited)
@@ -286,9 +305,22 @@ class Session:
         if self._options.stats and exits is not None:
             terminal.say(common.exits_table(exits))
 
+    def tell(self, status: int) -> None:
+        """`--json`: the status and the end record."""
+        if self._options.json:
+            end = self.ended.json() if self.ended is not None else None
+            terminal.say(json.dumps({"status": status, "guest": self._guest, "end": end}))
+
+    def look(self, exits: dict[str, int] | None) -> None:
+        """Registers and counts for --regs, as they are now."""
+        if self._options.regs:
+            with contextlib.suppress(HostError, ValueError):
+                self.registers = registers.read(self._machine, self._guest)
+            self.exits = exits or {}
+
     def live_exits(self) -> dict[str, int] | None:
         """The counts of a guest that still runs, asked at the prompt's back door."""
-        if not self._options.stats:
+        if not (self._options.stats or self._options.regs):
             return None
         number = self._machine.guests()[self._guest].id
         code = f"import _hv, json; print(json.dumps(_hv.guest_exits({number})))"
@@ -299,15 +331,55 @@ class Session:
 
 
 def main(options: argparse.Namespace) -> int:
-    backend, accel = accelerators.choose(options.backend, options.accel)
+    if (options.image is None) == (options.code is None):
+        raise UsageError(
+            "the following arguments are required: IMAGE, or -e CODE"
+            if options.code is None
+            else "IMAGE and -e CODE both say what to run: give one of them"
+        )
     if options.guest_command is not None and options.until is not None:
         raise UsageError("--until and -- COMMAND both say when the run ends: give one of them")
+    if options.code is None:
+        if options.mode is not None:
+            raise UsageError("--mode is for -e CODE: an image knows its own")
+        if options.backend == common.BOTH:
+            raise UsageError("--backend both is for -e CODE: `hv diff IMAGE` compares the two")
+        return run_one(options)[0]
+    if options.kind is not None:
+        raise UsageError("--kind is for an image: -e CODE takes --mode 16, 32 or 64")
+    with tempfile.TemporaryDirectory(prefix="vipervisor-code-") as folder:
+        options.image, options.kind = assemble.assemble(
+            options.code, options.mode or 64, Path(folder)
+        )
+        if options.backend != common.BOTH:
+            return run_one(options)[0]
+        return run_both(options)
+
+
+def run_both(options: argparse.Namespace) -> int:
+    """The same code on each back end; the worse of the two statuses."""
+    statuses, seen = [], []
+    for backend in accelerators.BACKENDS:
+        print(f"== {backend}", flush=True)
+        options.backend = backend
+        status, session = run_one(options)
+        statuses.append(status)
+        seen.append(session.registers if session else {})
+    if options.regs and all(seen):
+        names = [name for name in seen[0] if seen[0][name] != seen[1][name]]
+        print(f"== {'different: ' + ' '.join(names) if names else 'the same on both'}")
+    return max(statuses)
+
+
+def run_one(options: argparse.Namespace) -> tuple[int, Session | None]:
+    """One run; its status, and the session that knows the registers."""
+    backend, accel = accelerators.choose(options.backend, options.accel)
     description, files = plan(options, accel)
     guest = str(description["guests"][0]["name"])
     machine = Machine(description, files, backend=backend, accel=accel)
     if options.dry_run:
         print(machine.describe_command())
-        return 0
+        return 0, None
     claim: Claim | None = None
     hub: Hub | None = None
     session = Session(options, machine, guest)
@@ -321,15 +393,23 @@ def main(options: argparse.Namespace) -> int:
                 claim.write_info(describe(machine, hub, str(options.image)))
                 status = session.verdict(console)
                 if session.matched:
-                    session.stats(session.live_exits())
-                return status
+                    exits = session.live_exits()
+                    session.stats(exits)
+                    session.look(exits)
             except (WaitTimeout, EmulatorError) as error:
-                if session.left(1) == 0:
-                    detail = "" if hub else f" ({error})"
-                    terminal.say(f"hv run: no end within {options.timeout:g} s{detail}")
-                    session.stats(session.live_exits() if hub else None)
-                    return TIMED_OUT
-                raise HostError(str(error)) from None
+                if session.left(1) > 0:
+                    raise HostError(str(error)) from None
+                detail = "" if hub else f" ({error})"
+                terminal.say(f"hv run: no end within {options.timeout:g} s{detail}")
+                exits = session.live_exits() if hub else None
+                session.stats(exits)
+                session.look(exits)
+                status = TIMED_OUT
+        if options.regs and session.registers:
+            print(registers.text(session.registers))
+            print(common.exits_table(session.exits), flush=True)
+        session.tell(status)
+        return status, session
     finally:
         with signals.deferred():
             session.stop()

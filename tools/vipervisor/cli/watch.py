@@ -15,10 +15,11 @@ from .. import registry, terminal
 from ..channel import End
 from ..errors import HostError, UsageError
 from ..link import Link
+from ..progress import Progress
 from ..push import push
 from ..style import paint
 from . import common
-from .attach import open_link
+from .attach import catch_up, open_link
 
 _ANSWER_LIMIT = 60.0
 _FOR_EVER = 365 * 86400.0
@@ -63,6 +64,7 @@ def add(commands: Any) -> None:
     file.add_argument("file", type=Path, metavar="FILE")
     file.add_argument("name", nargs="?", metavar="NAME", help="another name there")
     file.add_argument("--timeout", type=common.seconds, default=_ANSWER_LIMIT, metavar="S")
+    file.add_argument("--json", action="store_true", help="what was copied as JSON")
     file.set_defaults(function=push_main)
     for parser in (logs, top, file):
         parser.add_argument("--machine", metavar="NAME")
@@ -75,15 +77,14 @@ def logs_main(options: argparse.Namespace) -> int:
     try:
         link.wait_hello(_ANSWER_LIMIT)
         console = link.console(options.guest)
-        show = terminal.write_out if options.follow else None
-        if show is not None:
-            console.listen(show)
+        if options.follow:
+            console.listen(_Plain())
         link.attach(console.guest.id)
         if options.follow:
             _until_end(link, console.guest.id, options.guest)
+            catch_up(link)
             return 0
-        # The owner answers in order: after this answer all that was said is here.
-        link.exec("pass", _ANSWER_LIMIT)
+        catch_up(link)
         data = console.raw
     finally:
         link.close()
@@ -91,6 +92,18 @@ def logs_main(options: argparse.Namespace) -> int:
         data = b"".join(data.splitlines(keepends=True)[-options.lines :])
     terminal.write_out(data.replace(b"\r\n", b"\n"))
     return 0
+
+
+class _Plain:
+    """To stdout with plain line ends, whatever the chunks are."""
+
+    def __init__(self) -> None:
+        self._kept = b""
+
+    def __call__(self, data: bytes) -> None:
+        data = self._kept + data
+        self._kept = data[-1:] if data.endswith(b"\r") else b""
+        terminal.write_out(data[: len(data) - len(self._kept)].replace(b"\r\n", b"\n"))
 
 
 def _until_end(link: Link, number: int, name: str) -> None:
@@ -177,18 +190,13 @@ def table(name: str, now: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 def push_main(options: argparse.Namespace) -> int:
     link = open_link(registry.find(options.machine))
     name = options.name or options.file.name
-    bar = terminal.stderr_is_terminal()
-
-    def progress(done: int, size: int) -> None:
-        if bar:
-            sys.stderr.write(f"\r{name}: {done:,} of {size:,} bytes")
-            sys.stderr.flush()
-
     try:
-        size = push(link, options.file, name, options.timeout, progress)
+        with Progress(name, first=0) as progress:
+            size = push(link, options.file, name, options.timeout, progress.step)
     finally:
-        if bar:
-            sys.stderr.write("\r\x1b[K")
         link.close()
-    print(f"{name}: {size:,} bytes on the monitor")
+    if options.json:
+        print(json.dumps({"file": str(options.file), "name": name.strip("/"), "bytes": size}))
+    else:
+        print(f"{name}: {size:,} bytes on the monitor")
     return 0

@@ -1,0 +1,179 @@
+// Exits that Python watches: the vCPU writes a record into a ring and goes on.
+//
+// A kind that is watched and not claimed otherwise has a handler of its own here, made
+// for that kind: watching costs some fifty instructions, and nothing where nobody does.
+#include "virt/claim.h"
+
+#include "cpu/err.h"
+#include "cpu/insn.h"
+#include "cpu/memory.h"
+#include "virt/exit_words.h"
+#include "virt/guest.h"
+
+#define WATCH_PAGES ((sizeof(struct watch) + PAGE_SIZE - 1) / PAGE_SIZE)
+#define always static inline __attribute__((always_inline))
+
+int watch_make(struct guest *g) {
+    if (g->claims.watch == NULL) {
+        g->claims.watch = page_alloc(WATCH_PAGES);
+    }
+    return g->claims.watch != NULL ? 0 : -ENOMEM;
+}
+
+void watch_free(struct guest *g) {
+    if (g->claims.watch != NULL) {
+        page_free(g->claims.watch, WATCH_PAGES);
+        g->claims.watch = NULL;
+    }
+}
+
+// ---- Writing, on the vCPU's CPU ----
+
+// A place in the ring, NULL when it is full. With several vCPUs they race for it.
+always struct watch_record *take_place(struct watch *ring, bool alone, uint64_t *number) {
+    uint64_t head = __atomic_load_n(&ring->head, __ATOMIC_RELAXED);
+    do {
+        if (__builtin_expect(head - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) >= WATCH_RECORDS, 0)) {
+            __atomic_fetch_add(&ring->drops, 1, __ATOMIC_RELAXED);
+            return NULL;
+        }
+        if (alone) {
+            ring->head = head + 1;
+            break;
+        }
+    } while (!__atomic_compare_exchange_n(&ring->head, &head, head + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    *number = head;
+    return &ring->records[head % WATCH_RECORDS];
+}
+
+// True: it is the first since the ring was read, and somebody must be told. The record is
+// published before the reader's place is looked at, and the reader does it the other way
+// round (watch_read), so that one of the two sees the other. `words` instead of `e`: an
+// access to device memory.
+always bool put(struct vcpu *v, const struct exit_record *e, const struct exit_words *words, uint32_t kind,
+    uint32_t slot) {
+    struct watch *ring = v->guest->claims.watch;
+    uint64_t number;
+    struct watch_record *r = take_place(ring, v->guest->vcpu_count == 1, &number);
+    if (r == NULL) {
+        return false;
+    }
+    __asm__ volatile ("rdtsc" : "=a" (r->tsc_low), "=d" (r->tsc_high));
+    r->rip = v->rip;
+    if (words != NULL) {
+        r->words = *words;
+    } else {
+        exit_known_words(v, e, kind, r->words.word);
+    }
+    r->kind = (uint8_t)kind;
+    r->vcpu = v->index;
+    r->slot = (uint8_t)slot;
+    __atomic_store_n(&r->sequence, number + 1, __ATOMIC_SEQ_CST);
+    return number == __atomic_load_n(&ring->tail, __ATOMIC_SEQ_CST);
+}
+
+void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slots) {
+    if (put(v, e, NULL, e->kind, (uint32_t)__builtin_ctz(slots))) {
+        guest_notify(v->guest, GUEST_EVENT_WATCH);
+    }
+}
+
+void watch_put_access(struct vcpu *v, const struct exit_words *words, uint32_t slot) {
+    if (put(v, NULL, words, CLAIM_MMIO, slot)) {
+        guest_notify(v->guest, GUEST_EVENT_WATCH);
+    }
+}
+
+static __attribute__((noinline)) bool notify(struct vcpu *v, struct exit_record *e) {
+    guest_notify(v->guest, GUEST_EVENT_WATCH);
+    return exit_core(v, e);
+}
+
+// What no watch is told of: string I/O, whose elements have no record of their own, and
+// hypercalls that the guest's kernel did not make.
+always bool unseen(const struct exit_record *e, uint32_t kind) {
+    return (kind == EXIT_IO && e->io.string) || (kind == EXIT_HYPERCALL && e->hypercall.cpl != 0);
+}
+
+// One watch alone is about the kind.
+always bool watch_lone(struct vcpu *v, struct exit_record *e, uint32_t kind) {
+    struct claims *c = &v->guest->claims;
+    uint32_t slot = c->lone[kind];
+    struct claim *k = &c->claim[slot];
+    if (exit_first_word(v, e, kind) - k->low <= k->span && !unseen(e, kind)) {
+        __atomic_fetch_add(&k->hits, 1, __ATOMIC_RELAXED);
+        if (__builtin_expect(put(v, e, NULL, kind, slot), 0)) {
+            return notify(v, e);
+        }
+    }
+    return exit_core_handlers[kind](v, e);
+}
+
+static bool watch_several(struct vcpu *v, struct exit_record *e) {
+    uint32_t kind = e->kind;
+    struct claims *c = &v->guest->claims;
+    uint64_t about = exit_first_word(v, e, kind);
+    uint32_t seen = 0;
+    for (uint32_t left = c->by_kind[kind]; left != 0; left &= left - 1) {
+        uint32_t slot = (uint32_t)__builtin_ctz(left);
+        if (about - c->claim[slot].low <= c->claim[slot].span) {
+            seen |= left & (0 - left);
+            __atomic_fetch_add(&c->claim[slot].hits, 1, __ATOMIC_RELAXED);
+        }
+    }
+    if (seen != 0 && !unseen(e, kind) && put(v, e, NULL, kind, (uint32_t)__builtin_ctz(seen))) {
+        return notify(v, e);
+    }
+    return exit_core_handlers[kind](v, e);
+}
+
+static bool watch_any(struct vcpu *v, struct exit_record *e) {
+    return watch_lone(v, e, e->kind);
+}
+
+#define WATCH(name, kind) \
+    static bool watch_##name(struct vcpu *v, struct exit_record *e) { \
+        return watch_lone(v, e, kind); \
+    }
+WATCH(cpuid, EXIT_CPUID)
+WATCH(rdmsr, EXIT_RDMSR)
+WATCH(wrmsr, EXIT_WRMSR)
+WATCH(io, EXIT_IO)
+WATCH(nested_fault, EXIT_NESTED_FAULT)
+WATCH(hypercall, EXIT_HYPERCALL)
+
+exit_handler *watch_handler(uint32_t kind, bool lone) {
+    static exit_handler *const handlers[EXIT_KINDS] = {
+        [EXIT_CPUID] = watch_cpuid, [EXIT_RDMSR] = watch_rdmsr, [EXIT_WRMSR] = watch_wrmsr, [EXIT_IO] = watch_io,
+        [EXIT_NESTED_FAULT] = watch_nested_fault, [EXIT_HYPERCALL] = watch_hypercall,
+    };
+    if (!lone) {
+        return watch_several;
+    }
+    return handlers[kind] != NULL ? handlers[kind] : watch_any;
+}
+
+// ---- Reading, on the control CPU ----
+
+uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, uint64_t *drops) {
+    struct watch *ring = g->claims.watch;
+    uint32_t count = 0;
+    *drops = 0;
+    if (ring == NULL) {
+        return 0;
+    }
+    while (count < limit) {
+        const struct watch_record *r = &ring->records[ring->tail % WATCH_RECORDS];
+        if (__atomic_load_n(&r->sequence, __ATOMIC_SEQ_CST) != ring->tail + 1) {
+            break;
+        }
+        to[count] = *r;
+        for (uint32_t i = exit_word_count(r->kind); i < EXIT_WORDS; i++) {
+            to[count].words.word[i] = 0; // of an earlier record
+        }
+        count++;
+        __atomic_store_n(&ring->tail, ring->tail + 1, __ATOMIC_SEQ_CST);
+    }
+    *drops = __atomic_exchange_n(&ring->drops, 0, __ATOMIC_RELAXED);
+    return count;
+}

@@ -1,0 +1,82 @@
+"""docs/recipes.md on a machine with Linux and a small guest, one recipe after the other; and
+that neither of the two notices any of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from vipervisor import Machine
+
+from .conftest import LINUX_LIMIT
+from .test_docs import pattern
+
+pytestmark = pytest.mark.machine
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "recipes.md"
+LIMIT = 120.0
+_RECIPE = re.compile(
+    r"^## (\d+\. .*)\n(?:(?!^## ).*\n)*?^```python recipe\n((?:.*\n)*?)^```\n\n"
+    r"^```text\n((?:.*\n)*?)^```$",
+    re.MULTILINE,
+)
+# Something that is read anew all the time, on the guest whose life is watched.
+POLICY = """
+count = old.get("count", 0)
+@beat.on("io", port=(0x3f8, 0x3ff))
+def uart(x):
+    global count
+    count += 1
+@linux.on("cpuid", leaf={leaf})
+def leaf(x): pass
+"""
+
+
+def recipes() -> list[tuple[str, str, str]]:
+    return [(m[1], m[2], m[3]) for m in _RECIPE.finditer(PAGE.read_text())]
+
+
+def test_the_page_has_its_recipes() -> None:
+    assert len(recipes()) == PAGE.read_text().count("```python recipe") >= 10
+
+
+def uptime(machine: Machine) -> float:
+    console = machine.console("linux", LIMIT)
+    console.write("cat /proc/uptime\n")
+    return float(console.expect(r"\n(\d+\.\d+) \d+\.\d+", timeout=LIMIT)[1])
+
+
+def test_recipes(boot: Callable[..., Machine], backend: str) -> None:
+    machine = Machine.load(ROOT / "examples" / "first.toml", backend=backend)
+    if backend == "vmx":  # Bochs' CPUs take turns: fewer are faster
+        machine.partition["guests"][0]["cpus"] = [0]
+        machine.partition["guests"][1]["cpus"] = [1]
+        machine.partition["machine"]["cpus"] = 2
+    booted = boot(machine.partition, machine.files)
+    limit = LINUX_LIMIT[backend]
+    booted.console("linux", limit).expect("# $", timeout=limit)
+    before = uptime(booted)
+    for name, code, shown in recipes():
+        said = booted.exec(code, LIMIT).replace("\r\n", "\n").replace("\r", "")
+        wanted = pattern(tuple(shown.splitlines()))
+        assert wanted.fullmatch(re.sub("\n\n+", "\n", said)), f"recipe {name} printed:\n{said}"
+        assert booted.exec("print(len(hv.guests()), len(hv.policies))", LIMIT) == "2 0\n", name
+
+    # Policies swapped beneath both of them.
+    for round_ in range(8):
+        source = POLICY.format(leaf=round_)
+        said = booted.exec(f"print(hv.policy('p', {source!r}))", LIMIT)
+        assert said == f"p: 2 handlers (version {round_ + 1})\n"
+    more = "hv.clock.until(lambda: hv.policies['p'].names['count'] > 20, 60, 'exits')"
+    booted.exec(more, LIMIT)
+
+    # No beat is lost, and Linux's clock went on.
+    beat = booted.console("beat", LIMIT)
+    at = int(re.findall(r"^(?:beat|BEAT) (\d+)\r?\n", beat.text, re.MULTILINE)[-1])
+    beat.expect(rf"beat {at + 2}\b.*\n", LIMIT)
+    counted = [int(n) for n in re.findall(r"^(?:beat|BEAT) (\d+)\r?\n", beat.text, re.MULTILINE)]
+    assert counted == list(range(1, counted[-1] + 1))
+    assert uptime(booted) > before

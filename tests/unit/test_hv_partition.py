@@ -1,0 +1,122 @@
+"""hv.Partition: the host's rules and messages at the prompt."""
+
+import sys
+
+import pytest
+from unit import images
+from vipervisor import partition as host
+from vipervisor import rule_examples
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TWO = {"version": 1, "guest": [
+    {"name": "a", "memory": "16M", "image": "../k", "cmdline": "x=1",
+     "on_crash": {"do": "restart", "max": 2, "delay": "1s"}},
+    {"name": "b", "memory": "8M", "image": "k", "cpus": [0]},
+]}
+
+
+@pytest.fixture
+def hv(world):
+    import hv
+
+    world.modules = {"k": images.elf64(), "kernel": images.elf64()}
+    return hv
+
+
+def rules(findings):
+    return [(f.rule, f.place()) for f in findings]
+
+
+def test_check_start_and_end(hv):
+    from hv import events
+
+    p = hv.Partition(TWO)
+    assert repr(p.check()) == "no findings" and "a, b: start() it" in repr(p)
+    assert p.start() is p
+    a, b = p.guests
+    assert (a.state, a.kind, a.info["vcpus"][0][0], b.info["vcpus"][0][0]) == (
+        "running", "elf64", 1, 0)
+    assert a.policies["on_crash"] == {"do": "restart", "max": 2, "delay": 1.0}
+    assert events.namespace["a"] is a and "a " in repr(p)
+    # Again: names and CPUs are taken now.
+    assert rules(hv.Partition(TWO).check()) == [
+        ("name-duplicate", "guest[0].name"), ("name-duplicate", "guest[1].name"),
+        ("cpu-shared", "guest[1].cpus")]
+    p.destroy()
+    assert len(hv.guests()) == 0 and p.guests == []
+
+
+def test_keywords_and_errors_with_rule_ids(hv):
+    p = hv.Partition(machine={"cpus": 3}, guest=[
+        {"name": "a", "memroy": "16M", "image": "kernl"}, {"name": "a", "memory": 5, "image": "k"}])
+    assert rules(p.check()) == [
+        ("key-unknown", "guest[0].memroy"), ("key-missing", "guest[0]"),
+        ("size-unit", "guest[1].memory"), ("name-duplicate", "guest[1].name"),
+        ("file-missing", "guest[0].image")]
+    with pytest.raises(hv.PartitionError, match="did you mean memory") as raised:
+        p.start()
+    assert raised.value.findings[0].rule == "key-unknown"
+    assert "there is no boot module kernl" in str(raised.value)
+    assert "did you mean kernel?" in str(raised.value) and len(hv.guests()) == 0
+    with pytest.raises(ValueError, match="not both"):
+        hv.Partition(TWO, guest=[])
+
+
+def test_what_the_machine_has_left(hv):
+    hv.Guest("there", cpus=[1], memory="128M")
+    row = {"memory": "16M", "image": "k"}
+    assert rules(hv.Partition(guest=[{"name": "x", "cpus": [1], **row}]).check()) == [
+        ("cpu-shared", "guest[0].cpus")]
+    assert rules(hv.Partition(guest=[{"name": "x", "cpus": 2, **row}]).check()) == [
+        ("cpu-sum", "guest")]
+    big = hv.Partition(guest=[{"name": "x", **row, "memory": "1G"}])
+    assert [f.rule for f in big.check()] == ["memory-sum"]
+    assert hv.Partition(guest=[{"name": "x", **row}]).start().guests[0].info["vcpus"][0][0] == 2
+
+
+def test_all_or_none(hv, monkeypatch):
+    from hv import vm
+
+    start = vm.Guest.start
+
+    def failing(guest):
+        if guest.name == "b":
+            raise OSError(12, "no memory")
+        return start(guest)
+
+    monkeypatch.setattr(vm.Guest, "start", failing)
+    with pytest.raises(OSError, match="no memory"):
+        hv.Partition(TWO).start()
+    assert len(hv.guests()) == 0
+
+
+REAL = "console quote root unused kernel".split()  # of a command line: by a kernel's image
+
+
+def _described():
+    """The examples of rules that a parsed description can break."""
+    out = []
+    for file in sorted(rule_examples.FOLDER.glob("*.toml")):
+        if file.stem.split("-")[0] in ("file", "toml", "image", "initrd", "modules"):
+            continue
+        if file.stem in ["kind-wrong", "memory-linux", *["cmdline-" + word for word in REAL]]:
+            continue
+        out.append(file)
+    return out
+
+
+@pytest.mark.parametrize("file", _described(), ids=lambda file: file.stem)
+def test_the_messages_are_the_hosts(hv, world, file):
+    world.reset(cpus=16, memory=64 << 30, modules={"k": images.elf64()})
+    table = tomllib.loads(file.read_text())
+    mine = hv.Partition(table).check()
+    loaded = host.load(file)
+    theirs = [(f.rule, f.place, f.text) for f in loaded.findings
+              if not f.rule.startswith(("file-", "image-"))]
+    assert file.stem in [f.rule for f in mine]
+    said = [(f.rule, f.place(), f.text()) for f in mine if not f.rule.startswith("file-")]
+    assert [(r, t) for r, _, t in said] == [(r, t) for r, _, t in theirs]
