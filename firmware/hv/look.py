@@ -175,7 +175,7 @@ class Fields:
         self._backend = backend
 
     def _table(self):
-        from hv import fields
+        from hv.rules import fields
 
         if _hv.backend() != self._backend:
             raise OSError(ENODEV, "this machine runs on %s: use v.%s" % (
@@ -190,6 +190,12 @@ class Fields:
             return _hv.field_get(self._id, self._vcpu, table[name])
         offset, size = table[name]
         return _hv.field_get(self._id, self._vcpu, offset) & (1 << 8 * size) - 1
+
+    def bits(self, name):
+        """The names of the bits of a control word that are set."""
+        from hv.rules import fields
+
+        return fields.unpack(name, self[name])
 
     def keys(self):
         return sorted(self._table())
