@@ -38,6 +38,11 @@ def test_shell_answers_and_powers_off(boot: Boot, backend: str) -> None:
     word = "x" * 400
     console.write(f"echo {word} | wc -c\n")
     console.expect(r"\n401", timeout=limit)
+    # Its virtual terminal is the text screen, which scrolls by the CRT controller.
+    console.write("seq 3000 >/dev/tty1; echo drawn''-on\n")
+    console.expect(r"\ndrawn-on", timeout=limit)
+    lines = machine.exec("print(hv.guest('linux').screen.text)").split()
+    assert lines[-24:] == [str(n) for n in range(2977, 3001)]
     console.write("poweroff -f\n")
     end = machine.wait_end("linux", limit)
     assert end.reason == "poweroff"
