@@ -41,8 +41,9 @@ ALL_TESTS = $(FAST_TESTS) $(wildcard tests/machine)
 # Test results that more than one check reads.
 export VIPERVISOR_RESULTS := build/test-results.json
 
-.PHONY: help setup build guests run run-vmx test test-full check bench clean distclean
-.PHONY: container-packages python3 monitor test-prepare check-only test-micropython
+.PHONY: help setup build guests run run-vmx test test-full support-table stock check bench clean
+.PHONY: distclean container-packages
+.PHONY: python3 monitor test-prepare check-only test-micropython
 
 help:
 	@echo "Vipervisor: a hypervisor toolkit for x86-64, programmed in Python."
@@ -52,6 +53,8 @@ help:
 	@echo "  make test       check everything: style, units, core, booted machines"
 	@echo "  make test-full  the long tests too"
 	@echo "  make test-micropython  MicroPython's own tests on the booted monitor (some 6 minutes)"
+	@echo "  make support-table  test every unmodified program and write docs/support.md"
+	@echo "  make stock      fetch those programs that are not there: .cache/stock/"
 	@echo "  make bench      count instructions per exit on both back ends"
 	@echo
 	@echo "  make setup      only fetch and install what the others need (they do it themselves)"
@@ -130,6 +133,14 @@ test-micropython: python3
 	+@$(BUILD_MONITOR)
 	@MICROPY_DIR='$(MICROPY_DIR)' PYTHONPATH=tools $(VENV_BIN)/python -m mptests \
 	    --backend $(or $(BACKEND),svm) $(TESTS)
+
+# Every unmodified program where it runs; -k as in PYTEST_FLAGS="-k memtest" runs a part.
+support-table: test-prepare stock
+	@$(PYTEST) $(PYTEST_FLAGS) tests/machine/test_support.py || true
+	@cd tools && $(CURDIR)/$(VENV_BIN)/python -m check.support
+
+stock: python3
+	@PYTHONPATH=tools python3 -m prepare.stock
 
 bench: python3
 	@$(SETUP) --quiet
