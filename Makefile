@@ -52,7 +52,7 @@ help:
 	@echo "  make test       check everything: style, units, core, booted machines"
 	@echo "  make test-full  the long tests too"
 	@echo "  make test-micropython  MicroPython's own tests on the booted monitor (some 6 minutes)"
-	@echo "  make bench      count instructions per exit on both back ends"
+	@echo "  make bench      count instructions: exits on both back ends, Linux; sizes"
 	@echo
 	@echo "  make setup      only fetch and install what the others need (they do it themselves)"
 	@echo "  make build      only build the monitor: build/vipervisor.elf and .bin"
@@ -135,7 +135,7 @@ bench: python3
 	@$(SETUP) --quiet
 	+@$(BUILD_MONITOR)
 	+@$(BUILD_GUESTS)
-	@tools/hv bench
+	@PYTHONPATH=tools $(VENV_BIN)/python tests/bench $(BENCH)
 
 clean:
 	rm -rf build
