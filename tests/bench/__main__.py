@@ -6,6 +6,7 @@ count is the same on any machine."""
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,10 +51,18 @@ BENCHES: dict[str, Callable[[], str]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tests/bench", description="count instructions")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}")
-    names = parser.parse_args().names or list(BENCHES)
+    parser.add_argument("--json", action="store_true", help="of linux: as a JSON list")
+    options = parser.parse_args()
+    names = options.names or list(BENCHES)
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         parser.error(f"there is no bench {unknown[0]}; there are {', '.join(BENCHES)}")
+    if options.json:
+        if names != ["linux"]:
+            parser.error("--json is for linux alone; the exits have `hv bench --json`")
+        works = linux.measure()
+        print(json.dumps([{"work": w.name, "bare": w.bare, "guest": w.guest} for w in works]))
+        return
     for number, name in enumerate(names):
         print(("\n" if number else "") + BENCHES[name](), flush=True)
 
