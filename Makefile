@@ -55,7 +55,7 @@ help:
 	@echo "  make test-micropython  MicroPython's own tests on the booted monitor (some 6 minutes)"
 	@echo "  make support-table  test every unmodified program and write docs/support.md"
 	@echo "  make stock      fetch those programs that are not there: .cache/stock/"
-	@echo "  make bench      count instructions per exit on both back ends"
+	@echo "  make bench      count instructions: exits on both back ends, Linux; sizes"
 	@echo
 	@echo "  make setup      only fetch and install what the others need (they do it themselves)"
 	@echo "  make build      only build the monitor: build/vipervisor.elf and .bin"
@@ -146,7 +146,7 @@ bench: python3
 	@$(SETUP) --quiet
 	+@$(BUILD_MONITOR)
 	+@$(BUILD_GUESTS)
-	@tools/hv bench
+	@PYTHONPATH=tools $(VENV_BIN)/python tests/bench $(BENCH)
 
 clean:
 	rm -rf build
