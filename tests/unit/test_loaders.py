@@ -151,7 +151,7 @@ def test_multiboot1(boot):
     flags, lower, upper = (u32(g, info + 4 * i) for i in range(3))
     assert flags & 0x24D == 0x24D and not flags & 0x30
     assert (lower, upper) == (639, 63 * 1024)
-    assert cstring(g, u32(g, info + 16)) == "x y"
+    assert cstring(g, u32(g, info + 16)) == "image x y"
     assert cstring(g, u32(g, info + 64)) == "Vipervisor"
     assert u32(g, info + 20) == 2
     second = u32(g, info + 24) + 16

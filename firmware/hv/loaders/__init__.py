@@ -34,7 +34,7 @@ def load(target, name, initrd=(), cmdline="", kind=None, modules=(), tsc_khz=0):
     target.shift = fitting.loader_shift(info) or 0
     layout.bios_data(target)
     _segments(target, name, info)
-    return info, _enter(target, info, files, sizes, cmdline, tsc_khz)
+    return info, _enter(target, name, info, files, sizes, cmdline, tsc_khz)
 
 
 def _segments(target, name, info):
@@ -67,11 +67,11 @@ def zero(target, gpa, size):
         size -= part
 
 
-def _enter(target, info, files, sizes, cmdline, tsc_khz):
+def _enter(target, name, info, files, sizes, cmdline, tsc_khz):
     if info.kind == "linux":
         return linux.enter(target, info, files, sizes, cmdline, tsc_khz)
     if info.kind == "multiboot1":
-        return multiboot.enter1(target, info, files, sizes, cmdline)
+        return multiboot.enter1(target, name, info, files, sizes, cmdline)
     if info.kind == "multiboot2":
         return multiboot.enter2(target, info, files, sizes, cmdline)
     if info.kind == "pvh":

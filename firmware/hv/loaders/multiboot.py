@@ -33,10 +33,15 @@ def _sizes(memory):
     return layout.EBDA >> 10, (min(memory, PCI_HOLE) - MIB) >> 10
 
 
-def enter1(target, info, files, sizes, cmdline):
-    """Multiboot 1: EAX the magic, EBX the information structure."""
+def enter1(target, name, info, files, sizes, cmdline):
+    """Multiboot 1: EAX the magic, EBX the information structure.
+
+    The command line begins with the image's name, as GRUB Legacy and QEMU pass it:
+    kernels skip that word.
+    """
     places = place_modules(target, files, sizes, info.high)
-    texts = layout.strings(target, [cmdline, LOADER_NAME] + files)
+    line = name + " " + cmdline if cmdline else name
+    texts = layout.strings(target, [line, LOADER_NAME] + files)
     table = bytearray()
     for base, size, kind in layout.e820(target.memory):
         table += struct.pack("<IQQI", 20, base, size, kind)
