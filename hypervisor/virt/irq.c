@@ -46,6 +46,7 @@ static void deliver(struct vcpu *v, struct vcpu *from, const struct apic_message
             vcpu_request(v, REQ_IRQ);
             break;
         case APIC_NMI:
+            __atomic_fetch_add(&v->nmis, 1, __ATOMIC_RELEASE);
             vcpu_request(v, REQ_NMI);
             break;
         case APIC_INIT:

@@ -16,6 +16,7 @@
 
 enum {
     PARK_TIMEOUT_MS = 1000,
+    NMIS_AT_ONCE = 2,
     SLICE_US = 4000, // on the control CPU, while Python has nothing to do
 };
 
@@ -102,6 +103,7 @@ static void offer_interrupt(struct vcpu *v) {
 
 static void inject_nmi(struct vcpu *v) {
     clear(v, REQ_NMI);
+    uint32_t count = __atomic_exchange_n(&v->nmis, 0, __ATOMIC_ACQ_REL);
     if (v->state == VCPU_WAIT_SIPI) {
         return; // SDM 3A 10.6.1: ignored until the start-up IPI
     }
@@ -109,13 +111,17 @@ static void inject_nmi(struct vcpu *v) {
         v->deaf = false;
         v->state = VCPU_RUNNABLE;
     }
-    virt->inject(v, EVENT_VALID | EVENT_NMI << EVENT_TYPE_SHIFT | EXC_NMI, 0);
+    // More than the back end has latches for are one.
+    for (uint32_t i = 0; i < count && i < NMIS_AT_ONCE; i++) {
+        virt->inject(v, EVENT_VALID | EVENT_NMI << EVENT_TYPE_SHIFT | EXC_NMI, 0);
+    }
 }
 
 // INIT resets all but the APIC's id and mode; the boot CPU goes on at the firmware,
 // which means the guest starts anew. False: it cannot go on.
 static bool take_init(struct vcpu *v) {
     clear(v, REQ_INIT | REQ_NMI | REQ_INJECT);
+    __atomic_store_n(&v->nmis, 0, __ATOMIC_RELEASE);
     if (v->index == 0) {
         guest_end(v, END_RESET, 0);
         return false;

@@ -272,10 +272,8 @@ static int svm_vcpu_put(struct vcpu *v) {
 
 static bool svm_can_interrupt(struct vcpu *v) {
     const struct vmcb *b = svm_vmcb(v);
-    bool skipped = v->rip != b->rip;
-    bool shadow = (b->interrupt_shadow & INTERRUPT_SHADOW) && !skipped;
-    bool step_due = (b->rflags & RFLAGS_TF) && skipped; // goes first
-    return (b->rflags & RFLAGS_IF) && !shadow && !step_due && !(b->eventinj & EVENTINJ_V);
+    bool step_due = (b->rflags & RFLAGS_TF) && v->rip != b->rip; // goes first
+    return (b->rflags & RFLAGS_IF) && !svm_in_shadow(v) && !step_due && !(b->eventinj & EVENTINJ_V);
 }
 
 static void svm_inject(struct vcpu *v, uint32_t event, uint32_t error) {
@@ -287,8 +285,8 @@ static void svm_inject(struct vcpu *v, uint32_t event, uint32_t error) {
         // There is no virtual NMI mask everywhere: the IRET intercept tells when
         // the guest's handler is done (15.21.7).
         bool step_due = (b->rflags & RFLAGS_TF) && v->rip != b->rip; // goes first
-        if (c->nmi_masked || step_due || (b->eventinj & EVENTINJ_V)) {
-            c->attention |= SVM_ATTENTION_NMI;
+        if (c->nmi_masked || step_due || (b->eventinj & EVENTINJ_V) || svm_in_shadow(v)) {
+            svm_nmi_wait(v);
             return;
         }
         c->nmi_masked = true;
@@ -334,7 +332,9 @@ static uint32_t svm_vectoring(struct vcpu *v, uint32_t *error) {
 static void svm_window(struct vcpu *v, bool on) {
     struct vmcb *b = svm_vmcb(v);
     v->window_open_wanted = on;
-    if (on) {
+    if (on && !virt_caps.shadow_loaded && svm_in_shadow(v)) {
+        svm_control(v)->attention |= SVM_ATTENTION_WINDOW; // it would open before the shadow's end
+    } else if (on) {
         b->v_intr |= V_IRQ | V_INTR_PRIO_MAX | V_IGN_TPR;
         b->intercept_vector3 |= INTERCEPT_VINTR;
     } else {

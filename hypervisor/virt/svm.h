@@ -15,9 +15,19 @@ enum {
     SVM_ATTENTION_DEBUG = 1 << 0, // a breakpoint is enabled: DR0-3 and DR7 go to the CPU
     SVM_ATTENTION_FLUSH = 1 << 1, // flush, this once
     SVM_ATTENTION_SHARED = 1 << 2, // flush at every entry: the ASID is shared
-    SVM_ATTENTION_NMI = 1 << 3, // an NMI waits until no other event is injected
+    SVM_ATTENTION_NMI = 1 << 3, // NMIs wait: nmi_waiting of them
     SVM_ATTENTION_SHADOW = 1 << 5, // the shadow is to end when RIP has moved
     SVM_ATTENTION_CHECK = 1 << 4, // registers were set from outside: check them before
+    SVM_ATTENTION_IRET = 1 << 6, // the guest stands at the IRET that unmasks NMIs
+    SVM_ATTENTION_WINDOW = 1 << 7, // a window is wanted behind the shadow
+};
+// What svm_step_before and svm_step_after are for.
+#define SVM_ATTENTION_STEP (SVM_ATTENTION_NMI | SVM_ATTENTION_IRET | SVM_ATTENTION_WINDOW)
+
+enum svm_step {
+    SVM_STEP_NONE,
+    SVM_STEP_ARMED, // the next entry runs one instruction
+    SVM_STEP_LEAKED, // it faulted: the TF that the handler restores is ours
 };
 
 #define SVM_RULE_SIZE 128
@@ -29,7 +39,12 @@ struct svm_control {
     uint64_t host_save_pa; // the CPU's page of VMSAVEd monitor state, while loaded
     uint32_t attention; // SVM_ATTENTION_*
     uint32_t asid_cpu; // whose ASID it is
-    bool nmi_masked; // between the injection of an NMI and the guest's IRET
+    bool nmi_masked; // between the injection of an NMI and the end of the guest's IRET
+    bool nmi_iret; // at that IRET, which lies at iret_rip
+    uint8_t nmi_waiting;
+    uint8_t step; // enum svm_step
+    bool step_swallow; // the #DB of this exit is the monitor's own
+    uint64_t iret_rip, step_rip, step_flags, step_dr6;
     // As they were before the last entry with SVM_ATTENTION_CHECK: QEMU and Bochs
     // overwrite the VMCB's save area with the monitor's state when they refuse one.
     uint64_t checked_rip, checked_rsp, checked_rax;
@@ -70,6 +85,14 @@ void svm_after_exit(struct vcpu *v);
 void svm_not_entered(struct vcpu *v);
 void svm_fill(struct vcpu *v, struct exit_record *e);
 void svm_fill_npf(struct vcpu *v, struct exit_record *e);
+
+// svm_step.c
+bool svm_in_shadow(const struct vcpu *v);
+void svm_nmi_wait(struct vcpu *v); // an NMI that cannot be injected now
+void svm_iret(struct vcpu *v); // at its intercept
+void svm_step_before(struct vcpu *v); // with SVM_ATTENTION_STEP
+void svm_step_after(struct vcpu *v); // with c->step
+void svm_step_undo(struct vcpu *v); // was not entered
 
 // svm_regs.c
 uint64_t svm_reg_get(struct vcpu *v, enum vreg reg);

@@ -92,14 +92,20 @@ static void fill_exception(struct vcpu *v, const struct vmcb *b, struct exit_rec
     e->exception.address = e->exception.vector == EXC_PF ? b->exitinfo2 : 0;
 }
 
-// The guest ends its NMI handler. The intercept comes before the IRET runs; an
-// NMI that waits is then injected one instruction early, which costs some stack
-// and nothing else.
+// The guest ends its NMI handler.
 static void fill_iret(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
     (void)b;
     (void)e;
-    svm_control(v)->nmi_masked = false;
-    svm_vmcb(v)->intercept_vector3 &= ~INTERCEPT_IRET;
+    svm_iret(v);
+}
+
+static void fill_debug(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
+    struct svm_control *c = svm_control(v);
+    fill_exception(v, b, e);
+    if (c->step_swallow) {
+        c->step_swallow = false;
+        e->kind = EXIT_NONE;
+    }
 }
 
 // The window is open: the dummy V_IRQ must go before it is taken.
@@ -121,6 +127,7 @@ static const struct svm_exit svm_exits[SVM_EXIT_CODES] = {
     FROM_TO(VMEXIT_DR0_READ, VMEXIT_DR0_READ + 15) = {EXIT_DR, fill_dr},
     FROM_TO(VMEXIT_DR0_WRITE, VMEXIT_DR0_WRITE + 15) = {EXIT_DR, fill_dr},
     FROM_TO(VMEXIT_EXCP0, VMEXIT_EXCP0 + 31) = {EXIT_EXCEPTION, fill_exception},
+    [VMEXIT_EXCP0 + EXC_DB] = {EXIT_EXCEPTION, fill_debug},
     [VMEXIT_INTR] = {EXIT_INTERRUPT, NULL},
     [VMEXIT_NMI] = {EXIT_NMI, fill_info},
     // Taken by the firmware or, for INIT, kept pending at the STGI (15.21.8).
@@ -244,9 +251,8 @@ void svm_before_entry(struct vcpu *v) {
     if (c->attention & (SVM_ATTENTION_FLUSH | SVM_ATTENTION_SHARED)) {
         b->tlb_control = virt_caps.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL;
     }
-    if ((c->attention & SVM_ATTENTION_NMI) && !c->nmi_masked && !(b->eventinj & EVENTINJ_V)) {
-        c->attention &= ~(uint32_t)SVM_ATTENTION_NMI;
-        virt->inject(v, EVENT_VALID | EVENT_NMI << EVENT_TYPE_SHIFT | EXC_NMI, 0);
+    if (c->attention & SVM_ATTENTION_STEP) {
+        svm_step_before(v);
     }
     if (c->attention & SVM_ATTENTION_CHECK) {
         svm_check(v);
@@ -258,6 +264,7 @@ void svm_before_entry(struct vcpu *v) {
 
 // A request came first: the flush is still to be done.
 void svm_not_entered(struct vcpu *v) {
+    svm_step_undo(v);
     if (svm_control(v)->attention & SVM_ATTENTION_DEBUG) {
         vcpu_debug_disarm();
     }
@@ -267,6 +274,9 @@ void svm_after_exit(struct vcpu *v) {
     struct svm_control *c = svm_control(v);
     if (c->attention & SVM_ATTENTION_DEBUG) {
         vcpu_debug_disarm();
+    }
+    if (c->step != SVM_STEP_NONE) {
+        svm_step_after(v);
     }
     if (c->broken[0] && (uint32_t)c->vmcb.exitcode == VMEXIT_INVALID) {
         // The emulators leave the monitor's own in the VMCB.

@@ -23,7 +23,6 @@
     movq VCPU_RSP(%rdi), %rdx
     movq %rcx, VMCB_RAX(%rax)
     movq %rdx, VMCB_RSP(%rax)
-    movq %rbx, VMCB_RIP(%rax)
 
     // 2. From here to the STGI nothing interrupts, so a request made after the
     // test leaves its kick pending, and that ends the guest at once. RFLAGS.IF
@@ -32,6 +31,7 @@
     clgi
     testq $VCPU_REQUESTS_TO_LEAVE, VCPU_REQUESTS(%rdi)
     jne \not_entered
+    movq %rbx, VMCB_RIP(%rax) // until here it tells where the guest left off
 
     // 3. FS, GS, TR, LDTR and the system-call MSRs, then the general registers.
     vmload %rax

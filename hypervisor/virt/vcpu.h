@@ -101,6 +101,7 @@ struct vcpu {
     uint8_t tpr; // CR8, where it exits
     bool cr8_watched; // irq_watch_cr8
     volatile uint8_t sipi_vector;
+    volatile uint32_t nmis; // with REQ_NMI
     volatile bool deaf; // halted with interrupts off: only an NMI or INIT wakes it
     bool skipped; // RIP was moved past an instruction: entry ends the shadow
     bool skipped_late; // vmx: outside the run loop, which has not seen it yet

@@ -84,6 +84,7 @@ static void probe_window(struct probe *p) {
     start(p, code, sizeof(code));
     (void)virt->reg_set(p->v, REG_RFLAGS, RFLAGS_IF);
     (void)virt->reg_set(p->v, REG_SHADOW, 1);
+    virt_caps.shadow_loaded = true; // until shown otherwise
     virt->window(p->v, true);
     virt_caps.shadow_loaded = run(p) == EXIT_WINDOW && p->v->rip == 1;
 }

@@ -30,7 +30,7 @@ struct vmx_vcpu {
     uint32_t failure; // enum vmx_failure, of the last entry
     uint32_t failure_code; // VM-instruction error, or exit reason
     uint64_t failure_qualification;
-    bool nmi_waiting; // to be injected when the NMI window opens
+    uint8_t nmi_waiting; // to be injected when the NMI window opens
 };
 
 // Facts of this machine, found by probe().

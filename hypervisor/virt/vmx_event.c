@@ -4,6 +4,7 @@
 #include "virt/x86.h"
 
 #define SHADOW (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)
+enum { NMI_LATCHES = 2 }; // one on its way and one that waits (SDM 3A 6.7.1)
 
 static void primary_control(uint32_t bit, bool on) {
     uint32_t controls = vmx_read32(VMCS_PRIMARY_CONTROLS);
@@ -83,7 +84,11 @@ void vmx_inject(struct vcpu *v, uint32_t event, uint32_t error) {
     uint32_t info = INTERRUPTION_VALID | vector;
 
     if (type == EVENT_NMI && nmi_must_wait(v, &state)) {
-        vmx_of(v)->nmi_waiting = true;
+        struct vmx_vcpu *x = vmx_of(v);
+        uint8_t limit = state & BLOCKING_BY_NMI ? NMI_LATCHES - 1 : NMI_LATCHES;
+        if (x->nmi_waiting < limit) {
+            x->nmi_waiting++;
+        }
         primary_control(CPU_NMI_WINDOW, true);
         return;
     }
@@ -166,9 +171,12 @@ void vmx_window(struct vcpu *v, bool on) {
 }
 
 void vmx_nmi_window_opened(struct vcpu *v) {
-    primary_control(CPU_NMI_WINDOW, false);
-    if (vmx_of(v)->nmi_waiting) {
-        vmx_of(v)->nmi_waiting = false;
+    struct vmx_vcpu *x = vmx_of(v);
+    if (x->nmi_waiting <= 1) {
+        primary_control(CPU_NMI_WINDOW, false);
+    }
+    if (x->nmi_waiting != 0) {
+        x->nmi_waiting--;
         vmx_inject(v, EVENT_VALID | EVENT_NMI << EVENT_TYPE_SHIFT | EXC_NMI, 0);
     }
 }

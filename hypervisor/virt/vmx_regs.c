@@ -365,6 +365,6 @@ void vmx_reset_state(struct vcpu *v) {
     struct vmx_vcpu *x = vmx_of(v);
     x->cr2 = 0;
     x->dr6 = DR6_FIXED;
-    x->nmi_waiting = false;
+    x->nmi_waiting = 0;
     x->failure = VMX_FAILURE_NONE;
 }
