@@ -17,6 +17,7 @@ APIC_ID = 8  # EBX 31-24 and EDX 9 (leaf 1), EDX (leaf 0xB)
 
 VENDOR = b"ViperVisorHV"
 ABI = 1
+CRYSTAL_MAX = 25_000_000
 MAX_BASIC = 0x16  # up to the frequency leaf, whatever the CPU's own largest leaf is
 MAX_EXTENDED = 0x8000_0008
 HYPERVISOR = 0x4000_0000
@@ -230,9 +231,9 @@ def _xsave(table, physical, xsave, hide):
 
 
 def _frequency(table, tsc_hz):
-    # Leaf 0x15 in our own words, a crystal as fast as the TSC (a multiple of it
-    # when that needs more than 32 bits); the physical leaf may be wrong.
-    ratio = (tsc_hz >> 32) + 1
+    # Leaf 0x15 in our own words, a crystal that the TSC is a multiple of and the local
+    # APIC's timer counts (LAPIC_CRYSTAL_MAX); the physical leaf may be wrong.
+    ratio = max(1, (tsc_hz + CRYSTAL_MAX - 1) // CRYSTAL_MAX)
     table.add(0x15, 1, ratio, tsc_hz // ratio)
     mhz = tsc_hz // 1_000_000
     table.add(0x16, mhz, mhz)

@@ -72,6 +72,7 @@ TOP_4G = 0x1_0000_0000
 def rows(amd, phys_bits, rdtscp, paravirt=True):
     """The rows (index, count, read, write, value, write mask), sorted."""
     address = (1 << phys_bits) - 1 & ~0xFFF
+    misc = MISC_FAST_STRINGS | MISC_BTS_UNAVAILABLE | MISC_PEBS_UNAVAILABLE
     table = [
         (IA32_TIME_STAMP_COUNTER, 1, CORE, CORE, 0, ALL),
         (IA32_APIC_BASE, 1, CORE, CORE, 0, ALL),
@@ -83,6 +84,7 @@ def rows(amd, phys_bits, rdtscp, paravirt=True):
         # No bank of machine-check registers; MCG_CAP, STATUS and CTL read 0 because
         # kernels panic when they fault although CPUID shows MCA.
         (IA32_MCG_CAP, 3, FIXED, IGNORE, 0, 0),
+        (IA32_MISC_ENABLE, 1, STORED, STORED, misc, ALL),  # emulators show AMD guests one, too
         (IA32_DEBUGCTL, 1, FIXED, IGNORE, 0, 0),
         (IA32_PAT, 1, CORE, CORE, 0, ALL),
         (EFER, 1, CORE, CORE, 0, ALL),
@@ -125,12 +127,10 @@ def _mtrr(address):
 
 
 def _intel():
-    misc = MISC_FAST_STRINGS | MISC_BTS_UNAVAILABLE | MISC_PEBS_UNAVAILABLE
     return [
         (IA32_PLATFORM_ID, 1, FIXED, FAULT, 0, 0),
         (IA32_FEATURE_CONTROL, 1, FIXED, FAULT, FEATURE_CONTROL_LOCKED, 0),
         (MSR_PLATFORM_INFO, 1, FIXED, IGNORE, 0, 0),
-        (IA32_MISC_ENABLE, 1, STORED, STORED, misc, ALL),
         # Linux clears it although XSAVES is hidden.
         (IA32_XSS, 1, FIXED, IGNORE, 0, 0),
     ]

@@ -89,8 +89,8 @@ static void drop_posted(struct lapic *l) {
 void lapic_init(struct lapic *l, uint32_t id, uint64_t tsc_hz, bool boot) {
     *l = (struct lapic){.version = LAPIC_VERSION, .id = id};
     // The timer counts with the crystal that CPUID leaf 0x15 tells of (10.5.4): the
-    // TSC's rate, divided until it fits 32 bits.
-    l->unit = (tsc_hz >> 32) + 1;
+    // TSC's rate, divided until it is as slow as a real one.
+    l->unit = tsc_hz > LAPIC_CRYSTAL_MAX ? (tsc_hz + LAPIC_CRYSTAL_MAX - 1) / LAPIC_CRYSTAL_MAX : 1;
     l->base = APIC_BASE_ADDRESS | APIC_BASE_EN | (boot ? APIC_BASE_BSP : 0);
     reset_registers(l);
     if (boot) {
@@ -421,7 +421,7 @@ uint32_t lapic_base_write(struct lapic *l, uint64_t value) {
     uint64_t modes = APIC_BASE_EN | APIC_BASE_EXTD;
     uint64_t from = l->base & modes, to = value & modes;
     bool direct = to == APIC_BASE_EXTD || (from == modes && to == APIC_BASE_EN) || (from == 0 && to == modes);
-    if (direct || (value & ~(modes | APIC_BASE_BSP)) != APIC_BASE_ADDRESS) {
+    if (direct || (value & APIC_BASE_RESERVED) != 0) {
         return LAPIC_FAULT;
     }
     l->base = value;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #define LAPIC_VERSION 1
+#define LAPIC_CRYSTAL_MAX 25000000 // Hz; hv/cpuid.py shows the same
 #define LAPIC_WORDS 8 // of 32 vectors each
 
 // Registers, by their offset in the page divided by 16, which is also the x2APIC MSR
@@ -75,6 +76,7 @@ struct apic_message {
 #define APIC_BASE_BSP (UINT64_C(1) << 8)
 #define APIC_BASE_EXTD (UINT64_C(1) << 10)
 #define APIC_BASE_EN (UINT64_C(1) << 11)
+#define APIC_BASE_RESERVED UINT64_C(0x2FF)
 
 // What an access asks of the caller, besides changing the device.
 enum {
@@ -125,7 +127,7 @@ uint32_t lapic_write(struct lapic *l, uint64_t tsc, uint32_t reg, uint32_t value
 // The MSRs 0x800 to 0x83F. False, or LAPIC_FAULT: #GP.
 bool lapic_msr_read(struct lapic *l, uint64_t tsc, uint32_t reg, uint64_t *value);
 uint32_t lapic_msr_write(struct lapic *l, uint64_t tsc, uint32_t reg, uint64_t value);
-// IA32_APIC_BASE; relocation is refused.
+// IA32_APIC_BASE; whether its page can be there is the caller's to know.
 uint32_t lapic_base_write(struct lapic *l, uint64_t value);
 // IA32_TSC_DEADLINE
 uint64_t lapic_deadline_read(const struct lapic *l);

@@ -32,8 +32,7 @@ void platform_line(struct platform *p, uint8_t irq, bool level) {
         pic_set_line(&p->pic, irq, level);
     }
     if (irq < IOAPIC_PINS && irq != PIC_CASCADE) {
-        // IRQ 0 is at pin 2, as on every PC. Lines that PCI brings are low when asserted.
-        ioapic_line(&p->ioapic, irq == IRQ_TIMER ? IOAPIC_TIMER : irq, level != (irq >= PIC_LINES));
+        ioapic_line(&p->ioapic, irq == IRQ_TIMER ? IOAPIC_TIMER : irq, level); // as on every PC
     }
 }
 
@@ -88,9 +87,6 @@ void platform_init(struct platform *p, uint64_t tsc_hz, uint64_t unix_seconds, u
     *p = (struct platform){.version = PLATFORM_VERSION, .tsc_hz = tsc_hz, .port92 = SYSTEM_A_A20};
     pic_init(&p->pic);
     ioapic_init(&p->ioapic, 1);
-    for (uint32_t pin = PIC_LINES; pin < IOAPIC_PINS; pin++) {
-        ioapic_line(&p->ioapic, pin, true);
-    }
     pit_init(&p->pit, tsc_hz);
     rtc_init(&p->rtc, tsc_hz, unix_seconds, memory);
     uart_init(&p->uart);

@@ -165,19 +165,44 @@ void irq_register_write(struct vcpu *v, uint32_t reg, uint32_t value) {
 }
 
 // 10.4.1: 32-bit accesses at multiples of 16; what others do is undefined.
-static bool lapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write,
-    uint64_t *value) {
-    (void)context;
+static void any_register(struct vcpu *v, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
     uint32_t reg = (uint32_t)offset >> REGISTER_SHIFT, byte = offset & ((1u << REGISTER_SHIFT) - 1);
-    if (!irq_has_page(v)) {
-        return false;
-    }
     if (!write) {
         *value = byte < REGISTER_SIZE ? (uint64_t)irq_register_read(v, reg) >> 8 * byte : 0;
     } else if (byte == 0 && size >= REGISTER_SIZE) {
         irq_register_write(v, reg, (uint32_t)*value);
     }
+}
+
+static bool lapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write,
+    uint64_t *value) {
+    (void)context;
+    if (!irq_has_page(v)) {
+        return false;
+    }
+    any_register(v, offset, size, write, value);
     return true;
+}
+
+// A page that the vCPU has moved away from its first place (10.4.5).
+static bool lapic_elsewhere(struct vcpu *v, void *context, uint64_t gpa, uint8_t size, bool write,
+    uint64_t *value) {
+    (void)context;
+    uint64_t mode = v->lapic.base & (APIC_PAGE - 1) & ~APIC_BASE_BSP;
+    uint64_t offset = gpa - (v->lapic.base & ~(uint64_t)(APIC_PAGE - 1));
+    if (mode != APIC_BASE_EN || offset >= APIC_PAGE) {
+        return false;
+    }
+    any_register(v, offset, size, write, value);
+    return true;
+}
+
+// Where the page would hide RAM or another device it cannot be.
+static bool base_possible(const struct vcpu *v, uint64_t value) {
+    size_t available;
+    uint64_t page = value & ~(uint64_t)(APIC_PAGE - 1);
+    return page == APIC_BASE_ADDRESS || (value >> virt_caps.phys_bits == 0
+        && guest_write_ptr(v->guest, page, &available) == NULL && mmio_find(&v->guest->mmio, page) == NULL);
 }
 
 static bool ioapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write,
@@ -199,6 +224,7 @@ static bool ioapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t 
 }
 
 int irq_map(struct guest *g) {
+    g->mmio.elsewhere = lapic_elsewhere;
     int error = mmio_register(g, APIC_BASE_ADDRESS, APIC_PAGE, lapic_mmio, g);
     return error != 0 ? error : mmio_register(g, IOAPIC_ADDRESS, APIC_PAGE, ioapic_mmio, g);
 }
@@ -237,7 +263,7 @@ bool irq_wrmsr(struct vcpu *v, uint32_t index, uint64_t value) {
     if (index == MSR_TSC_DEADLINE) {
         effect = lapic_deadline_write(&v->lapic, value);
     } else {
-        effect = lapic_base_write(&v->lapic, value);
+        effect = base_possible(v, value) ? lapic_base_write(&v->lapic, value) : (uint32_t)LAPIC_FAULT;
     }
     if (effect == LAPIC_FAULT) {
         return false;

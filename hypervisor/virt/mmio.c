@@ -70,6 +70,9 @@ void mmio_access(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_
     if (r != NULL && r->handler(v, r->context, gpa - r->gpa, size, write, value)) {
         return;
     }
+    if (g->mmio.elsewhere != NULL && g->mmio.elsewhere(v, g, gpa, size, write, value)) {
+        return;
+    }
     g->unclaimed_memory++;
     if (!write) {
         *value = UINT64_MAX; // nobody drives the bus

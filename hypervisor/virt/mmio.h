@@ -29,6 +29,7 @@ struct mmio_range {
 struct mmio {
     uint32_t count; // slots in use, the first included
     struct mmio_range ranges[MMIO_RANGES];
+    mmio_handler *elsewhere; // asked last, with the address itself; NULL: nobody
 };
 
 // While no vCPU of the guest runs. -EINVAL (empty or wraps), -EEXIST (overlaps another
