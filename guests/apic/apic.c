@@ -228,6 +228,17 @@ static void check_one_shot(void) {
     uint64_t ms = (rdtsc() - start) * 1000 / tsc_hz();
     CHECK("periodic comes again and again", five && ms >= 20, "%u in %llu ms", apic_hits[VTIMER] - before,
         (unsigned long long)ms);
+    // A change of mode does not touch the count.
+    apic_write(APIC_LVT_TIMER, LVT_MASKED | VTIMER);
+    apic_write(APIC_INITIAL, 4 * count);
+    apic_write(APIC_LVT_TIMER, LVT_MASKED | TIMER_PERIODIC | VTIMER);
+    uint32_t now = apic_read(APIC_CURRENT);
+    CHECK("the count goes on as periodic", now <= 4 * count && apic_read(APIC_INITIAL) == 4 * count, "%u", now);
+    delay_ms(50);
+    CHECK("and begins again", apic_read(APIC_CURRENT) != 0, "it stands");
+    apic_write(APIC_LVT_TIMER, LVT_MASKED | VTIMER);
+    delay_ms(50);
+    CHECK("and ends as one-shot", apic_read(APIC_CURRENT) == 0 || bare_tcg(), "%u", apic_read(APIC_CURRENT));
     apic_write(APIC_INITIAL, 0);
     apic_write(APIC_LVT_TIMER, LVT_MASKED);
     open_window();
@@ -275,9 +286,10 @@ static void check_deadline(void) {
 // ---- NMI ----
 
 static volatile uint32_t nmis, nmi_depth, nmi_deepest;
+static volatile uint64_t nmi_rip[4];
 
 static bool on_nmi(struct trap_frame *frame) {
-    (void)frame;
+    nmi_rip[nmis % 4] = frame->rip;
     nmis++;
     nmi_depth++;
     nmi_deepest = nmi_depth > nmi_deepest ? nmi_depth : nmi_deepest;
@@ -300,6 +312,8 @@ static void check_nmi(void) {
     cpuid(0, 0);
     cpuid(0, 0);
     CHECK("an NMI within one waits for IRET", nmis == 3 && nmi_deepest == 1, "%u, depth %u", nmis, nmi_deepest);
+    CHECK("and comes right behind it", nmi_rip[2] == nmi_rip[1], "at %llx, IRET led to %llx",
+        (unsigned long long)nmi_rip[2], (unsigned long long)nmi_rip[1]);
 }
 
 // ---- The 8259 ----
@@ -387,6 +401,26 @@ static void check_x2(void) {
     CHECK("no way back but off", write_faults(MSR_APIC_BASE, base & ~(uint64_t)BASE_X2), "no #GP");
 }
 
+// The page can lie elsewhere, one CPU's own.
+static void check_moved(void) {
+    enum { ELSEWHERE = 0xFED40000, RAM = 0x200000, PAGE_BITS = 0xFFF };
+    uint64_t base = rdmsr(MSR_APIC_BASE);
+    uint32_t version = apic_read(APIC_VERSION), before = apic_hits[V40];
+    wrmsr(MSR_APIC_BASE, ELSEWHERE | (base & PAGE_BITS));
+    volatile uint32_t *page = (volatile uint32_t *)(uintptr_t)ELSEWHERE;
+    uint32_t here = page[APIC_VERSION * 4], old = apic_read(APIC_VERSION);
+    page[APIC_ICR * 4] = ICR_SELF | V40;
+    wrmsr(MSR_APIC_BASE, base);
+    open_window();
+    expect("the page can move", here == version && old != version, "%x here, %x where it was", here, old);
+    expect("and works there", apic_hits[V40] == before + 1, "%u", apic_hits[V40] - before);
+    expect("reserved bits of APIC_BASE", write_faults(MSR_APIC_BASE, base | 1)
+        && write_faults(MSR_APIC_BASE, base | 1ull << 52), "no #GP");
+    if (under_vipervisor()) {
+        expect("it cannot hide RAM", write_faults(MSR_APIC_BASE, RAM | (base & PAGE_BITS)), "no #GP");
+    }
+}
+
 // Off and on again: everything is as after reset.
 static void check_off(void) {
     uint64_t base = rdmsr(MSR_APIC_BASE) & ~(uint64_t)(BASE_ENABLE | BASE_X2);
@@ -412,6 +446,11 @@ int guest_main(void) {
     apic_enable();
     expect("its version", (apic_read(APIC_VERSION) & 0xFF) >= 0x10, "%x", apic_read(APIC_VERSION));
     check_all();
+    if (bare_tcg()) {
+        skip("the page can move", "QEMU's stays");
+    } else {
+        check_moved();
+    }
     if (apic_has_x2()) {
         check_x2();
     } else {

@@ -10,6 +10,7 @@ enum {
     MSR_SYSENTER_CS = 0x174,
     MSR_SYSENTER_ESP = 0x175,
     MSR_SYSENTER_EIP = 0x176,
+    MSR_MISC_ENABLE = 0x1A0,
     MSR_PAT = 0x277,
     MSR_STAR = 0xC0000081,
     MSR_LSTAR = 0xC0000082,
@@ -129,6 +130,7 @@ int guest_main(void) {
     keeps("SYSENTER CS", MSR_SYSENTER_CS, 0x10);
     keeps("SYSENTER ESP", MSR_SYSENTER_ESP, 0xFFFF888000001000);
     keeps("SYSENTER EIP", MSR_SYSENTER_EIP, 0xFFFFFFFF81800000);
+    keeps("MISC_ENABLE", MSR_MISC_ENABLE, rdmsr(MSR_MISC_ENABLE) ^ 1);
     keeps("PAT", MSR_PAT, 0x0407050600070106);
     uint64_t before = rdtsc(), tsc = rdmsr(MSR_TSC), after = rdtsc();
     if (tsc == 0 && !under_vipervisor()) {

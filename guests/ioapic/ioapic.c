@@ -1,5 +1,6 @@
 // The I/O APIC: edges from the PIT and the UART, levels from the real-time clock with
-// remote IRR and EOI, masks, polarity, destinations.
+// remote IRR and EOI, masks, polarity, destinations; with "lines" on the command line, and
+// the test device, pins 14 to 23.
 #include "apic.h"
 #include "check.h"
 #include "guest.h"
@@ -7,7 +8,8 @@
 
 enum {
     PIN_TIMER = 2, PIN_COM1 = 4, PIN_RTC = 8, PINS = 24,
-    VTIMER = 0x51, VCOM1 = 0x61, VRTC = 0x71, WAIT_MS = 2000,
+    LINES = 0x2000, // a port for each line of the test device
+    VTIMER = 0x51, VCOM1 = 0x61, VRTC = 0x71, VLINE = 0x81, WAIT_MS = 2000,
     ENTRY_LOW = 0x2000, ENTRY_REMOTE_IRR = 0x4000, ENTRY_LEVEL = 0x8000, ENTRY_MASKED = 0x10000,
     ENTRY_LOGICAL = 0x800, ENTRY_LOWEST = 0x100,
     REDIRECTION = 0x10,
@@ -165,6 +167,42 @@ static void check_level(void) {
     __asm__ volatile ("sti; nop; nop; nop; cli");
 }
 
+static volatile uint32_t line_hits, line_of;
+
+static bool on_line(struct trap_frame *frame) {
+    (void)frame;
+    line_hits++;
+    outb((uint16_t)(LINES + line_of), 0);
+    apic_write(APIC_EOI, 0);
+    return true;
+}
+
+static uint32_t line_raised(unsigned pin) {
+    uint32_t before = line_hits;
+    outb((uint16_t)(LINES + pin), 1);
+    __asm__ volatile ("sti; nop; nop; cli" : : : "memory");
+    return line_hits - before;
+}
+
+static void check_lines(void) {
+    uint32_t idle = 0, edges = 0, levels = 0;
+    trap_hook(VLINE, on_line);
+    for (unsigned pin = 14; pin < PINS; pin++) {
+        uint32_t before = line_hits;
+        line_of = pin;
+        ioapic_route(pin, (uint8_t)apic_id(), ENTRY_LEVEL | VLINE);
+        __asm__ volatile ("sti; nop; nop; cli" : : : "memory");
+        idle += line_hits == before;
+        levels += line_raised(pin) == 1;
+        ioapic_route(pin, (uint8_t)apic_id(), VLINE);
+        edges += line_raised(pin) == 1 && line_raised(pin) == 1;
+        mask(pin);
+    }
+    expect("lines that nobody raises are quiet", idle == PINS - 14, "%u", idle);
+    expect("a raised level comes", levels == PINS - 14, "%u", levels);
+    expect("each edge comes", edges == PINS - 14, "%u", edges);
+}
+
 int guest_main(void) {
     tsc_hz();
     irq_init();
@@ -175,5 +213,8 @@ int guest_main(void) {
     check_timer();
     check_edge();
     check_level();
+    if (option("lines", &(const char *){NULL})) {
+        check_lines();
+    }
     return check_end();
 }

@@ -6,6 +6,7 @@
 #include "apic.h"
 #include "check.h"
 #include "guest.h"
+#include "nmi.h"
 #include "paging.h"
 #include "traps.h"
 
@@ -16,7 +17,7 @@ enum {
 };
 
 // What a CPU does between two commands.
-enum command { IDLE, SLEEP_DEAF, COUNT, TICK_TOCK, TIMER, BEAT, CRASH, EXIT };
+enum command { IDLE, SLEEP_DEAF, COUNT, TICK_TOCK, TIMER, NMI_SHADOW, NMI_PAIRS, BEAT, CRASH, EXIT };
 
 struct cpu {
     volatile uint32_t starts, id, x2_id, command, done;
@@ -66,8 +67,8 @@ HANDLER(on_timer, add(&me()->timers))
 HANDLER(on_flush, invlpg(window); me()->seen = *(volatile uint64_t *)window; add(&me()->flushes))
 
 static bool on_nmi(struct trap_frame *frame) {
-    (void)frame;
     add(&me()->nmis);
+    nmi_came(frame);
     return true;
 }
 
@@ -157,6 +158,8 @@ void ap_main(uint32_t number) {
             case COUNT: count(); break;
             case TICK_TOCK: tick_tock(1); break;
             case TIMER: one_timer(); break;
+            case NMI_SHADOW: nmi_shadow(); break;
+            case NMI_PAIRS: nmi_pairs(); break;
             case BEAT: beat();
             case CRASH: crash();
             case EXIT: outb(PORT_EXIT, 7); break;
@@ -397,6 +400,24 @@ static void check_tsc(void) {
     expect("no TSC is behind another", failures == 0 && tick_backwards == 0, "%u of them", tick_backwards);
 }
 
+static void nmis_with(uint32_t id) {
+    for (uint32_t command = NMI_SHADOW; command <= NMI_PAIRS; command++) {
+        uint32_t done = cpus[id].done;
+        nmi_begin();
+        cpus[id].command = command;
+        apic_command(id, VPING);
+        failures += !(command == NMI_SHADOW ? nmi_shadow_from(id) : nmi_pairs_with());
+        failures += !wait_for(&cpus[id].done, done + 1);
+    }
+}
+
+static void check_nmis(void) {
+    failures = 0;
+    for_each(nmis_with);
+    expect("NMIs to and fro", failures == 0, "%u failures", failures);
+    nmi_report();
+}
+
 static void check_init_again(void) {
     uint32_t first = started;
     run_all(SLEEP_DEAF);
@@ -441,6 +462,7 @@ static void check_all(uint32_t expected, uint32_t rounds) {
     check_together();
     check_shootdown(rounds);
     check_tsc();
+    check_nmis();
     check_init_again();
 }
 

@@ -285,7 +285,7 @@ static void svm_inject(struct vcpu *v, uint32_t event, uint32_t error) {
         // There is no virtual NMI mask everywhere: the IRET intercept tells when
         // the guest's handler is done (15.21.7).
         bool step_due = (b->rflags & RFLAGS_TF) && v->rip != b->rip; // goes first
-        if (c->nmi_masked || step_due || (b->eventinj & EVENTINJ_V) || svm_in_shadow(v)) {
+        if (svm_nmi_masked(v) || step_due || (b->eventinj & EVENTINJ_V) || svm_in_shadow(v)) {
             svm_nmi_wait(v);
             return;
         }

@@ -88,6 +88,7 @@ void svm_fill_npf(struct vcpu *v, struct exit_record *e);
 
 // svm_step.c
 bool svm_in_shadow(const struct vcpu *v);
+bool svm_nmi_masked(struct vcpu *v);
 void svm_nmi_wait(struct vcpu *v); // an NMI that cannot be injected now
 void svm_iret(struct vcpu *v); // at its intercept
 void svm_step_before(struct vcpu *v); // with SVM_ATTENTION_STEP

@@ -107,6 +107,15 @@ void svm_step_undo(struct vcpu *v) {
 
 // ---- What waits ----
 
+bool svm_nmi_masked(struct vcpu *v) {
+    struct svm_control *c = svm_control(v);
+    if ((c->attention & SVM_ATTENTION_IRET) && v->rip != c->iret_rip) { // it is done
+        c->nmi_iret = c->nmi_masked = false;
+        c->attention &= ~(uint32_t)SVM_ATTENTION_IRET;
+    }
+    return c->nmi_masked;
+}
+
 void svm_nmi_wait(struct vcpu *v) {
     struct svm_control *c = svm_control(v);
     uint8_t limit = c->nmi_masked ? NMI_LATCHES - 1 : NMI_LATCHES;
@@ -142,10 +151,7 @@ static void offer_nmi(struct vcpu *v) {
 
 void svm_step_before(struct vcpu *v) {
     struct svm_control *c = svm_control(v);
-    if ((c->attention & SVM_ATTENTION_IRET) && v->rip != c->iret_rip) {
-        c->nmi_iret = c->nmi_masked = false;
-        c->attention &= ~(uint32_t)SVM_ATTENTION_IRET;
-    }
+    (void)svm_nmi_masked(v);
     if (svm_in_shadow(v) && sees_flags(v)) {
         c->vmcb.interrupt_shadow = 0;
     }

@@ -43,6 +43,10 @@ def test_self_checking_guest_passes(run_guest: Run, guest: str) -> None:
     check(run_guest(guest))
 
 
+def test_every_line_of_the_io_apic(run_guest: Run) -> None:
+    check(run_guest("ioapic", devices=["testdev"], cmdline="lines"))
+
+
 def test_instructions_on_device_memory(run_guest: Run) -> None:
     check(run_guest("mmio-forms", devices=["testdev"], timeout=120))
 
