@@ -19,7 +19,8 @@ _GROUPS = {
     "file": "Files", "toml": "TOML", "version": "The file's format", "key": "Keys",
     "type": "Keys", "machine": "The machine", "board": "The machine", "guest": "Guests",
     "name": "Names", "size": "Memory", "memory": "Memory", "cpus": "CPUs", "cpu": "CPUs",
-    "kind": "Images", "image": "Images", "device": "Devices", "initrd": "Initrds and modules",
+    "hide": "CPUs", "kind": "Images", "image": "Images", "device": "Devices",
+    "initrd": "Initrds and modules",
     "modules": "Initrds and modules", "cmdline": "Command lines", "policy": "Policies",
     "path": "Paths", "format": "The file's format",
 }

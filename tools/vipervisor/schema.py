@@ -25,6 +25,8 @@ _TEXTS = {
     "QEMU's pc-testdev, and 64 KiB of device memory at 0xFF000000)",
     "paravirt": "show the KVM-compatible block at CPUID 0x40000100: the clock page that stock "
     "kernels know, no port delays; with `false` a kernel has to calibrate its clock by the timer",
+    "hide": "CPUID features that the guest does not see: `avx2`, `aes`, ...; what is not in "
+    "the machine is hidden anyway",
     "on_crash": "what follows a crash",
     "on_poweroff": "what follows a power-off, or a value written to port 0xF4",
     "on_reboot": "what follows a reset that the guest asked for",
@@ -44,7 +46,7 @@ _MACHINE_TEXTS = {
 def schema() -> dict[str, Any]:
     """The schema; every name and every limit in it is the rules' own."""
     rules = partition.rules
-    reader, names = rules.reader, rules.names
+    reader, names, features = rules.reader, rules.names, rules.features
     reserved = sorted({*names.RESERVED, *names.KEYWORDS, *names.BUILTINS})
     files = {"oneOf": [_PATH, {"type": "array", "items": _PATH}]}
     policy: dict[str, Any] = {
@@ -78,6 +80,10 @@ def schema() -> dict[str, Any]:
         },
         "memory": _SIZE,
         "paravirt": {"type": "boolean", "default": True},
+        "hide": {
+            "type": "array", "uniqueItems": True, "default": [],
+            "items": {"enum": [n for n in features.NAMES if n not in features.NEEDED]},
+        },
         "image": _PATH,
         "kind": {"enum": list(rules.KINDS)},
         "initrd": files,
