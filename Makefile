@@ -42,7 +42,7 @@ ALL_TESTS = $(FAST_TESTS) $(wildcard tests/machine)
 export VIPERVISOR_RESULTS := build/test-results.json
 
 .PHONY: help setup build guests run run-vmx test test-full support-table stock check bench clean
-.PHONY: distclean container-packages
+.PHONY: distclean container-packages reference
 .PHONY: python3 monitor test-prepare check-only test-micropython
 
 help:
@@ -72,6 +72,11 @@ python3:
 
 setup: python3
 	@$(SETUP)
+
+# docs/cli-reference.md, docs/rules.md and the keys in docs/partition.md, made anew.
+reference: python3
+	@$(SETUP) --quiet
+	@PYTHONPATH=tools $(VENV_BIN)/python -m vipervisor.reference docs
 
 # The distribution packages of set-up, one a line: for another distribution's own, and for
 # images (the Containerfile runs set-up itself).

@@ -67,7 +67,7 @@ def _start(row, cpus, run):
     try:
         made = guests.Guest(
             row["name"], cpus, row["memory"], row.get("devices") or (),
-            row.get("paravirt", True))
+            row.get("paravirt", True), row.get("hide") or ())
         adopt(made, row, bool(run.get("single")))
         made.load(
             row["image"], row.get("initrd") or (), row.get("cmdline") or "", row.get("kind"),
@@ -125,6 +125,7 @@ def again():
         if row is not None:
             adopt(guest, row, events.quiet)
             guest.paravirt = row.get("paravirt", True)
+            guest.hide = tuple(row.get("hide") or ())
             guest._load = (
                 row["image"], tuple(row.get("initrd") or ()), row.get("cmdline") or "",
                 row.get("kind"), tuple(row.get("modules") or ()))

@@ -189,6 +189,7 @@ class Guest:
     image: Any
     policies: dict[str, dict[str, Any]]
     paravirt: bool
+    hide: tuple[str, ...]
     def __init__(
         self,
         name: str,
@@ -196,6 +197,7 @@ class Guest:
         memory: str | int = "256M",
         devices: Iterable[str] = (),
         paravirt: bool = True,
+        hide: Iterable[str] = (),
     ) -> None: ...
     def load(
         self,
