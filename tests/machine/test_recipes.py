@@ -13,7 +13,7 @@ from vipervisor import Machine
 from .conftest import LINUX_LIMIT
 from .test_docs import pattern
 
-pytestmark = pytest.mark.machine
+pytestmark = [pytest.mark.machine, pytest.mark.timeout(480)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "recipes.md"
