@@ -82,7 +82,7 @@ def guest(row: Row, **more: Any) -> dict[str, Any]:
 
 
 def check_linux(boot: Boot, row: Row) -> None:
-    limit = LINUX_LIMIT[row.backend] * (4 if row.full else 1)
+    limit = LINUX_LIMIT[row.backend] * (4 if row.full else 2)
     machine = boot([guest(row)])
     shell = Shell(machine.console("g", limit), limit)
     shell.ready()
