@@ -101,13 +101,13 @@ static void offer_interrupt(struct vcpu *v) {
 }
 
 static void inject_nmi(struct vcpu *v) {
-    clear(v, REQ_NMI);
-    if (v->state == VCPU_WAIT_SIPI) {
-        return; // SDM 3A 10.6.1: ignored until the start-up IPI
-    }
     if (v->state == VCPU_HALTED) {
         v->deaf = false;
         v->state = VCPU_RUNNABLE;
+    }
+    clear(v, REQ_NMI); // after that, for guest_deaf
+    if (v->state == VCPU_WAIT_SIPI) {
+        return; // SDM 3A 10.6.1: ignored until the start-up IPI
     }
     virt->inject(v, EVENT_VALID | EVENT_NMI << EVENT_TYPE_SHIFT | EXC_NMI, 0);
 }
@@ -115,11 +115,12 @@ static void inject_nmi(struct vcpu *v) {
 // INIT resets all but the APIC's id and mode; the boot CPU goes on at the firmware,
 // which means the guest starts anew. False: it cannot go on.
 static bool take_init(struct vcpu *v) {
-    clear(v, REQ_INIT | REQ_NMI | REQ_INJECT);
     if (v->index == 0) {
         guest_end(v, END_RESET, 0);
+        clear(v, REQ_INIT | REQ_NMI | REQ_INJECT);
         return false;
     }
+    clear(v, REQ_INIT | REQ_NMI | REQ_INJECT);
     irq_reset(v);
     v->deaf = false;
     if (vcpu_put(v) != 0 || vcpu_reset(v) != 0 || vcpu_load(v) != 0) {
@@ -134,8 +135,8 @@ static bool take_init(struct vcpu *v) {
 static void take_sipi(struct vcpu *v) {
     enum { PAGE_BITS = 12, PARAGRAPHS_PER_PAGE_BITS = 8 };
     struct segment cs;
-    clear(v, REQ_SIPI);
     if (v->state != VCPU_WAIT_SIPI) {
+        clear(v, REQ_SIPI);
         return;
     }
     uint32_t vector = __atomic_load_n(&v->sipi_vector, __ATOMIC_ACQUIRE);
@@ -145,6 +146,7 @@ static void take_sipi(struct vcpu *v) {
     (void)virt->seg_set(v, SEG_CS, &cs);
     v->rip = 0;
     v->state = VCPU_RUNNABLE;
+    clear(v, REQ_SIPI); // after that, for guest_deaf
 }
 
 // The requests that come seldom. False: leave the run loop.
