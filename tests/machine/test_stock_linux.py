@@ -41,7 +41,7 @@ FLOOD = (
     f"echo line $n {PADDING}; done; done; echo flood ''over $n"
 )
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
 
 def linux(name: str, cpus: Any, line: str = SHORT, **more: Any) -> dict[str, Any]:
@@ -52,9 +52,9 @@ def linux(name: str, cpus: Any, line: str = SHORT, **more: Any) -> dict[str, Any
 @pytest.mark.parametrize("typed, status", [("reboot", 121), ("poweroff", 0)])
 def test_the_end_is_the_status_of_hv_run(backend: str, typed: str, status: int) -> None:
     words = [ROOT / "tools" / "hv", "run", IMAGE, "--initrd", INITRD, "--cmdline", SHORT,
-             "--cpus", "2", "--backend", backend, "--timeout", "600"]
+             "--cpus", "2", "--backend", backend, "--timeout", "1500"]
     done = subprocess.run(words, input=f"{typed}\n", capture_output=True, text=True,
-                          timeout=700, check=False)
+                          timeout=1600, check=False)
     assert done.returncode == status, done.stdout + done.stderr
     assert "vipervisor: linux ready" in done.stdout
 
