@@ -41,8 +41,9 @@ ALL_TESTS = $(FAST_TESTS) $(wildcard tests/machine)
 # Test results that more than one check reads.
 export VIPERVISOR_RESULTS := build/test-results.json
 
-.PHONY: help setup build guests run run-vmx test test-full check bench clean distclean
-.PHONY: container-packages python3 monitor test-prepare check-only test-micropython
+.PHONY: help setup build guests run run-vmx test test-full support-table stock check bench clean
+.PHONY: distclean container-packages reference
+.PHONY: python3 monitor test-prepare check-only test-micropython
 
 help:
 	@echo "Vipervisor: a hypervisor toolkit for x86-64, programmed in Python."
@@ -52,7 +53,9 @@ help:
 	@echo "  make test       check everything: style, units, core, booted machines"
 	@echo "  make test-full  the long tests too"
 	@echo "  make test-micropython  MicroPython's own tests on the booted monitor (some 6 minutes)"
-	@echo "  make bench      count instructions per exit on both back ends"
+	@echo "  make support-table  test every unmodified program and write docs/support.md"
+	@echo "  make stock      fetch those programs that are not there: .cache/stock/"
+	@echo "  make bench      count instructions: exits on both back ends, Linux; sizes"
 	@echo
 	@echo "  make setup      only fetch and install what the others need (they do it themselves)"
 	@echo "  make build      only build the monitor: build/vipervisor.elf and .bin"
@@ -69,6 +72,12 @@ python3:
 
 setup: python3
 	@$(SETUP)
+
+# docs/cli-reference.md, docs/rules.md and the keys in docs/partition.md, made anew.
+reference: python3
+	@$(SETUP) --quiet
+	@PYTHONPATH=tools $(VENV_BIN)/python -m vipervisor.reference docs
+	@PYTHONPATH=tools $(VENV_BIN)/python -m vipervisor.pages
 
 # The distribution packages of set-up, one a line: for another distribution's own, and for
 # images (the Containerfile runs set-up itself).
@@ -131,11 +140,19 @@ test-micropython: python3
 	@MICROPY_DIR='$(MICROPY_DIR)' PYTHONPATH=tools $(VENV_BIN)/python -m mptests \
 	    --backend $(or $(BACKEND),svm) $(TESTS)
 
+# Every unmodified program where it runs; -k as in PYTEST_FLAGS="-k memtest" runs a part.
+support-table: test-prepare stock
+	@$(PYTEST) $(PYTEST_FLAGS) tests/machine/test_support.py || true
+	@cd tools && $(CURDIR)/$(VENV_BIN)/python -m check.support
+
+stock: python3
+	@PYTHONPATH=tools python3 -m prepare.stock
+
 bench: python3
 	@$(SETUP) --quiet
 	+@$(BUILD_MONITOR)
 	+@$(BUILD_GUESTS)
-	@tools/hv bench
+	@PYTHONPATH=tools $(VENV_BIN)/python tests/bench $(BENCH)
 
 clean:
 	rm -rf build

@@ -29,7 +29,7 @@ guest_objects = $(patsubst %,$(GUEST_OBJ)/$(1)/%.o,$(2))
 GUEST_LIB_OBJS_64 := $(call guest_objects,lib64,$(GUEST_LIB_64))
 GUEST_LIB_OBJS_32 := $(call guest_objects,lib32,$(GUEST_LIB_32))
 
-GUEST_IMAGES := $(patsubst %,$(GUEST_OUT)/%.elf,$(GUESTS_64) $(GUESTS_32)) \
+GUEST_IMAGES := $(patsubst %,$(GUEST_OUT)/%.elf,$(GUESTS_64) $(GUESTS_32) bigreal) \
 	$(patsubst %,$(GUEST_OUT)/%.bin,$(GUESTS_FLAT)) \
 	$(GUEST_OUT)/linux/vmlinuz $(GUEST_OUT)/linux/initrd.cpio.gz
 
@@ -82,3 +82,20 @@ $(GUEST_OUT)/linux/vmlinuz: $(KERNEL) | .cache/config.mk
 $(GUEST_OUT)/linux/initrd.cpio.gz: guests/linux/initramfs.py guests/linux/init $(BUSYBOX) | .cache/config.mk
 	@mkdir -p $(@D)
 	@python3 guests/linux/initramfs.py --busybox $(BUSYBOX) --init guests/linux/init --output $@
+
+# Real mode from C: code of 16-bit segments with 32-bit operands and addresses.
+BIGREAL_CFLAGS := $(GUEST_CFLAGS) -m16 -Os
+BIGREAL_OBJS := $(patsubst %,$(GUEST_OBJ)/bigreal/%.o,start.S bigreal.c console.c string.c platform.c check.c)
+
+$(GUEST_OBJ)/bigreal/%.o: guests/bigreal/% guests/guests.mk
+	@mkdir -p $(@D)
+	@$(GUEST_CC) $(BIGREAL_CFLAGS) -c $< -o $@
+
+$(GUEST_OBJ)/bigreal/%.o: guests/lib/% guests/guests.mk
+	@mkdir -p $(@D)
+	@$(GUEST_CC) $(BIGREAL_CFLAGS) -c $< -o $@
+
+$(GUEST_OUT)/bigreal.elf: $(BIGREAL_OBJS) guests/bigreal/link.ld
+	@ld -m elf_i386 $(GUEST_LDFLAGS) -T guests/bigreal/link.ld $(BIGREAL_OBJS) -o $@
+
+-include $(BIGREAL_OBJS:.o=.d)

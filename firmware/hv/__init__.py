@@ -23,7 +23,7 @@ handler_limit = 1000  # milliseconds that a handler may take; 0: no limit
 __all__ = [
     "ABI", "Device", "Guest", "Partition", "PartitionError", "TimeoutError", "after", "cost",
     "every", "explain", "guest", "guest_from", "guests", "machine", "policies", "policy",
-    "probe", "states", "why",
+    "probe", "states", "tour", "why",
 ]
 
 
@@ -46,6 +46,13 @@ def every(milliseconds, function):
     from hv import timers
 
     return timers.timer(milliseconds, function, True)
+
+
+def tour():
+    """Ten steps at the prompt, five minutes: each is typed and checked."""
+    from hv import steps
+
+    steps.tour()
 
 
 def _variables():

@@ -67,7 +67,7 @@ def _start(row, cpus, run):
     try:
         made = guests.Guest(
             row["name"], cpus, row["memory"], row.get("devices") or (),
-            row.get("paravirt", True))
+            row.get("paravirt", True), row.get("hide") or ())
         adopt(made, row, bool(run.get("single")))
         if row.get("symbols"):
             made.load_symbols(row["symbols"])
@@ -127,6 +127,7 @@ def again():
         if row is not None:
             adopt(guest, row, events.quiet)
             guest.paravirt = row.get("paravirt", True)
+            guest.hide = tuple(row.get("hide") or ())
             guest.add_devices(row.get("devices") or ())
             if row.get("symbols") and guest.symbols is None:
                 guest.load_symbols(row["symbols"])

@@ -111,11 +111,44 @@ class _Answers:
         return bytes(out)
 
 
-def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):
+# Where the features of each list are: leaf, subleaf, register (EAX 0 to EDX 3).
+WHERE = (
+    (1, 0, 2, LEAF_1_ECX), (1, 0, 3, LEAF_1_EDX), (7, 0, 1, LEAF_7_EBX), (7, 0, 2, LEAF_7_ECX),
+    (7, 0, 3, LEAF_7_EDX), (7, 1, 0, LEAF_7_1_EAX), (0xD, 1, 0, LEAF_D_1_EAX),
+    (0x8000_0001, 0, 2, LEAF_80000001_ECX), (0x8000_0001, 0, 3, LEAF_80000001_EDX),
+    (0x8000_0008, 0, 1, LEAF_80000008_EBX),
+)
+# XSAVE states that go with a feature.
+STATES = {"avx": 1 << 2, "avx512f": 0x7 << 5}
+
+
+def without(cpuid, hide):
+    """The machine's CPUID as if it lacked the features in `hide`."""
+    masks = {}
+    for leaf, subleaf, register, names in WHERE:
+        for name in hide:
+            if name in names:
+                key = leaf, subleaf, register
+                masks[key] = masks.get(key, 0) | 1 << names[name]
+    for name, states in STATES.items():
+        if name in hide:
+            masks[0xD, 0, 0] = masks.get((0xD, 0, 0), 0) | states
+
+    def masked(leaf, subleaf):
+        words = cpuid(leaf, subleaf)
+        at = subleaf if leaf in (7, 0xD) else 0
+        return tuple([word & ~masks.get((leaf, at, i), 0) for i, word in enumerate(words)])
+
+    return masked
+
+
+def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True, hide=()):
     """The rows (leaf, subleaf, flags, eax, ebx, ecx, edx) of a guest's CPUID.
 
     `cpuid(leaf, subleaf)` asks the machine, `caps` is `_hv.caps()`.
     """
+    if hide:
+        cpuid = without(cpuid, hide)
     hide_7 = caps.get("cpuid_hide_7_ebx", 0)
     hide_ext = caps.get("cpuid_hide_80000001_edx", 0)
     hide_d1 = caps.get("cpuid_hide_d1_eax", 0)
@@ -164,9 +197,9 @@ def identity(cpuid):
     return eax, edx & _bits(LEAF_1_EDX) | EDX_APIC
 
 
-def build(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True):
+def build(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True, hide=()):
     """The packed table for `_hv.guest_set_cpuid`."""
-    return answers(cpuid, caps, tsc_hz, guest_id, vcpus, paravirt).packed()
+    return answers(cpuid, caps, tsc_hz, guest_id, vcpus, paravirt, hide).packed()
 
 
 def _caches(table, physical, intel, vcpus):

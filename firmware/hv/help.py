@@ -10,7 +10,8 @@ g.start() g.pause() g.resume() g.reset() g.stop() g.destroy()
 g.console.attach()             its console, until Ctrl-\\
 g.exits, g.crash               what it left its world for; why it died
 g.memory[0x1000:0x1010], g.vcpus[0].rip          look into it, change it while paused
-g.wait("off", timeout=5)       wait for a state"""
+g.wait("off", timeout=5)       wait for a state
+hv.tour()                      ten steps, five minutes: try it all"""
 
 GUEST = """\
 state info exits crash         looking at it (exits and crash are tables)

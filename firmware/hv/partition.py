@@ -71,7 +71,7 @@ class Partition:
         try:
             for row, numbers in zip(partition["guests"], cpus):
                 guest = vm.Guest(row["name"], numbers, row["memory"], row["devices"],
-                                 row["paravirt"])
+                                 row["paravirt"], row["hide"])
                 made.append(guest)
                 boot.adopt(guest, row)
                 guest.load(row["image"], row["initrd"], row["cmdline"], row["kind"],

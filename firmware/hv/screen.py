@@ -1,10 +1,10 @@
-"""A guest's text screen: 25 lines of 80 cells at 0xB8000, a character and an attribute
-each (IBM VGA text mode 3)."""
+"""A guest's text screen: 25 lines of 80 cells, a character and an attribute each, from where
+the CRT controller says in the 32 KiB at 0xB8000 (IBM VGA text mode 3)."""
 
 import _hv
 from hv import clock
 
-BASE = 0xB8000
+BASE, SIZE = 0xB8000, 0x8000
 ROWS, COLUMNS, CELL = 25, 80, 2
 LINE = COLUMNS * CELL
 BYTES = ROWS * LINE
@@ -44,7 +44,11 @@ class Screen:
         self._id = guest_id
 
     def _cells(self):
-        return _hv.guest_read(self._id, BASE, BYTES)
+        start = _hv.guest_info(self._id)["screen"] * CELL % SIZE
+        cells = _hv.guest_read(self._id, BASE + start, min(BYTES, SIZE - start))
+        if len(cells) < BYTES:  # it goes on at the beginning
+            cells += _hv.guest_read(self._id, BASE, BYTES - len(cells))
+        return cells
 
     @property
     def lines(self):
@@ -71,8 +75,9 @@ class Screen:
         """(character, attribute) of one place, counted from 0."""
         if not (0 <= row < ROWS and 0 <= column < COLUMNS):
             raise ValueError("no cell %s, %s on %d lines of %d" % (row, column, ROWS, COLUMNS))
-        data = _hv.guest_read(self._id, BASE + (row * COLUMNS + column) * CELL, CELL)
-        return _CHARACTERS[data[0]], data[1]
+        at = (row * COLUMNS + column) * CELL
+        character, attribute = self._cells()[at : at + CELL]
+        return _CHARACTERS[character], attribute
 
     def find(self, text):
         """(row, column) of the first place where the text stands, or None."""

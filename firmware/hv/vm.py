@@ -100,6 +100,18 @@ def _device(guest_id, name):
         raise ValueError(text.unknown("device", name, DEVICES))
 
 
+def _hidden(names):
+    """The names of `hide`, with all that stands on them."""
+    from hv.rules import features
+
+    for name in names:
+        if name not in features.NAMES:
+            raise ValueError(text.unknown("CPUID feature", name, features.NAMES))
+        if name in features.NEEDED:
+            raise ValueError("%s cannot be hidden: no kernel starts without it" % name)
+    return tuple(features.whole(names)) if names else ()
+
+
 class Target:
     """What the loaders write to."""
 
@@ -134,9 +146,11 @@ class Guest:
     .exits, .crash, .memory, .vcpus[0], .console; wait("off", "crash") waits.
     devices names what a plain PC has not: "testdev"."""
 
-    def __init__(self, name, cpus=1, memory="256M", devices=(), paravirt=True, _id=None):
+    def __init__(self, name, cpus=1, memory="256M", devices=(), paravirt=True, hide=(),
+                 _id=None):
         self.name = name
         self.paravirt = bool(paravirt)  # the KVM-compatible clock is shown
+        self.hide = _hidden(hide)  # CPUID features that it does not see
         self._load = None  # the arguments of load(), for reset and restart
         self._registers = {}  # that guest_from() was given, for each start
         self._entry = None
@@ -190,7 +204,7 @@ class Guest:
     def _policy(self, guest_id, vcpus):
         caps = _hv.caps()
         table = cpuid.build(
-            _hv.cpuid, caps, _hv.tsc_hz(), guest_id, vcpus, self.paravirt)
+            _hv.cpuid, caps, _hv.tsc_hz(), guest_id, vcpus, self.paravirt, self.hide)
         _hv.guest_set_cpuid(guest_id, table)
         bits = 36
         if _hv.cpuid(CPUID_MAX_EXTENDED, 0)[0] >= CPUID_ADDRESS_SIZES:

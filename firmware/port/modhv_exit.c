@@ -533,7 +533,12 @@ static mp_obj_t hv_claim(size_t n_args, const mp_obj_t *args) {
     if (mode != MP_QSTR_after && mode != MP_QSTR_instead && mode != MP_QSTR_watch) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("no mode %q; there are after, instead, watch"), mode);
     }
-    hv_check(claim_set(g, slot, kind_of(args[2]), hv_u64(args[3], "low"), hv_u64(args[4], "high"),
+    uint32_t kind = kind_of(args[2]);
+    uint64_t low = hv_u64(args[3], "low"), high = hv_u64(args[4], "high");
+    if (kind == CLAIM_MMIO && hv_within_memory(g, low, high)) {
+        hv_check(-EEXIST);
+    }
+    hv_check(claim_set(g, slot, kind, low, high,
         mode == MP_QSTR_after ? CLAIM_AFTER : mode == MP_QSTR_instead ? CLAIM_INSTEAD : CLAIM_WATCH));
     return mp_const_none;
 }

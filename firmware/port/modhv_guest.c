@@ -141,7 +141,7 @@ static mp_obj_t hv_guest_info(mp_obj_t id) {
         misses += stats.misses;
     }
     mp_obj_t decoded[2] = { u64(hits), u64(misses) };
-    mp_obj_t d = mp_obj_new_dict(9);
+    mp_obj_t d = mp_obj_new_dict(12);
     store(d, MP_QSTR_decoded, mp_obj_new_tuple(2, decoded));
     store(d, MP_QSTR_name, hv_str(g->name));
     store(d, MP_QSTR_state, hv_str(guest_state_name(g->state)));
@@ -154,6 +154,7 @@ static mp_obj_t hv_guest_info(mp_obj_t id) {
     store(d, MP_QSTR_note, hv_str(g->note));
     store(d, MP_QSTR_unclaimed_io, u64(g->unclaimed_io));
     store(d, MP_QSTR_unclaimed_memory, u64(g->unclaimed_memory));
+    store(d, MP_QSTR_screen, u64(crtc_start(&g->platform.crtc)));
     return d;
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_guest_info_obj, hv_guest_info);

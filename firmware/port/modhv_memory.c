@@ -6,6 +6,17 @@
 #include "py/runtime.h"
 #include "virt/guest.h"
 
+// Accesses there are no exits.
+bool hv_within_memory(const struct guest *g, uint64_t low, uint64_t high) {
+    for (uint32_t i = 0; i < g->region_count; i++) {
+        const struct guest_region *r = &g->regions[i];
+        if (low - r->gpa < r->size && high - r->gpa < r->size) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static mp_obj_t hv_guest_read(mp_obj_t id, mp_obj_t gpa, mp_obj_t size_in) {
     struct guest *g = hv_guest(id);
     size_t size = hv_range(size_in, INT32_MAX, "size");

@@ -5,6 +5,7 @@
 #include "py/obj.h"
 
 struct boot_module;
+struct guest;
 struct vcpu;
 const struct boot_module *hv_boot_module(mp_obj_t name); // ValueError naming the modules
 
@@ -61,6 +62,7 @@ extern const mp_obj_fun_builtin_fixed_t hv_guest_create_obj, hv_guest_destroy_ob
     HV_ENTRY(guest_crash),
 
 // modhv_memory.c
+bool hv_within_memory(const struct guest *g, uint64_t low, uint64_t high);
 extern const mp_obj_fun_builtin_fixed_t hv_guest_read_obj, hv_guest_write_obj, hv_console_read_obj,
     hv_console_write_obj;
 extern const mp_obj_fun_builtin_var_t hv_guest_load_module_obj;

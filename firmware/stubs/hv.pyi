@@ -207,6 +207,7 @@ class Guest:
     image: Any
     policies: dict[str, dict[str, Any]]
     paravirt: bool
+    hide: tuple[str, ...]
     def __init__(
         self,
         name: str,
@@ -214,6 +215,7 @@ class Guest:
         memory: str | int = "256M",
         devices: Iterable[str] = (),
         paravirt: bool = True,
+        hide: Iterable[str] = (),
     ) -> None: ...
     def load(
         self,
@@ -379,3 +381,4 @@ def cost(rounds: int = 1000) -> Any: ...
 def explain(what: str | Exit | None = None) -> Any: ...
 def why(guest: Guest) -> Any: ...
 def states() -> Any: ...
+def tour() -> None: ...

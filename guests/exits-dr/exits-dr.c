@@ -7,12 +7,15 @@
 enum {
     DR6_B0 = 1 << 0,
     DR6_B1 = 1 << 1,
+    DR6_B2 = 1 << 2,
     DR6_BD = 1 << 13,
     DR6_BS = 1 << 14,
     DR7_L0 = 1 << 0,
     DR7_L1 = 1 << 2,
+    DR7_L2 = 1 << 4,
     DR7_GD = 1 << 13,
     DR7_WRITE1_4BYTES = 0xD << 20,
+    DR7_ACCESS1_4BYTES = 0xF << 20,
     RFLAGS_TF = 1 << 8,
     RFLAGS_RF = 1 << 16,
     STEPS = 16,
@@ -106,6 +109,74 @@ static void check_write(void) {
     expect("write breakpoint", good, "%u hits, DR6 %llx", debug.hits, (unsigned long long)debug.dr6);
 }
 
+// A match sets its own bit and clears the other three; BS stays as software left it.
+__attribute__((noinline)) static void check_status_bits(void) {
+    extern uint8_t breakpoint_status[];
+    static volatile uint32_t watched;
+    reset();
+    write_dr2((uintptr_t)breakpoint_status);
+    write_dr7(DR7_INIT | DR7_L2);
+    write_dr6(DR6_INIT | DR6_BS | DR6_B1);
+    __asm__ volatile (".globl breakpoint_status\n breakpoint_status: nop");
+    write_dr7(DR7_INIT);
+    expect("DR6 of a breakpoint: B2 set, B1 cleared, BS kept",
+        debug.hits == 1 && debug.dr6 == (DR6_INIT | DR6_BS | DR6_B2), "%u hits, DR6 %llx", debug.hits,
+        (unsigned long long)debug.dr6);
+    reset();
+    write_dr1((uintptr_t)&watched);
+    write_dr7(DR7_INIT | DR7_L1 | DR7_WRITE1_4BYTES);
+    write_dr6(DR6_INIT | DR6_BS);
+    watched = 1;
+    write_dr7(DR7_INIT);
+    expect("DR6 of a write: BS kept", debug.hits == 1 && debug.dr6 == (DR6_INIT | DR6_BS | DR6_B1),
+        "%u hits, DR6 %llx", debug.hits, (unsigned long long)debug.dr6);
+    reset();
+    uint64_t cr4 = read_cr4(), alias;
+    write_cr4(cr4 & ~(uint64_t)CR4_DE);
+    write_dr6(DR6_INIT | DR6_BS | DR6_B1);
+    __asm__ volatile ("mov %%db4, %0" : "=r" (alias) : : "memory");
+    expect("DR4 is DR6 without CR4.DE", alias == (DR6_INIT | DR6_BS | DR6_B1), "%llx",
+        (unsigned long long)alias);
+    write_cr4(cr4);
+    reset();
+}
+
+// The handler of an execution breakpoint returns with RF set, which ends with the
+// instruction, whoever carried it out: the next one's breakpoint strikes, too.
+__attribute__((noinline)) static void check_rows(void) {
+    extern uint8_t row_1[], row_2[], row_3[];
+    reset();
+    write_dr0((uintptr_t)row_1);
+    write_dr1((uintptr_t)row_2);
+    write_dr2((uintptr_t)row_3);
+    write_dr7(DR7_INIT | DR7_L0 | DR7_L1 | DR7_L2);
+    uint32_t eax = 0, ecx = 0;
+    __asm__ volatile (".globl row_1, row_2, row_3\n row_1: cpuid\n row_2: in $0x80, %%al\n row_3: nop"
+        : "+a" (eax), "+c" (ecx) : : "ebx", "edx");
+    write_dr7(DR7_INIT);
+    bool good = debug.hits == 3 && debug.rip[0] == (uintptr_t)row_1 && debug.rip[1] == (uintptr_t)row_2 &&
+        debug.rip[2] == (uintptr_t)row_3;
+    expect("breakpoints on CPUID, IN and what follows", good, "%u hits", debug.hits);
+}
+
+// What MOV SS holds up and INT1 raises come together.
+__attribute__((noinline)) static void check_mov_ss(void) {
+    static volatile uint16_t selector;
+    if (cpu_is_tcg()) {
+        skip("a breakpoint in the shadow of MOV SS, with INT1", "this emulated CPU has neither");
+        return;
+    }
+    reset();
+    __asm__ volatile ("mov %%ss, %0" : "=m" (selector));
+    write_dr1((uintptr_t)&selector);
+    write_dr7(DR7_INIT | DR7_L1 | DR7_ACCESS1_4BYTES);
+    __asm__ volatile ("mov %0, %%ss\n .byte 0x2E, 0x2E, 0xF1" : : "m" (selector) : "memory");
+    write_dr7(DR7_INIT);
+    expect("a breakpoint in the shadow of MOV SS, with INT1", debug.hits == 1, "%u hits, DR6 %llx", debug.hits,
+        (unsigned long long)debug.dr6);
+    reset();
+}
+
 // The trap after each stepped instruction has the next one's address.
 __attribute__((noinline)) static void check_step(void) {
     extern uint8_t step_1[], step_2[];
@@ -153,6 +224,9 @@ int guest_main(void) {
     check_execute(100);
     check_on_cpuid();
     check_write();
+    check_status_bits();
+    check_rows();
+    check_mov_ss();
     check_step();
     check_faults();
     trap_clear();

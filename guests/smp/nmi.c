@@ -101,10 +101,11 @@ bool nmi_pairs_with(void) {
 }
 
 void nmi_report(void) {
-    expect("no NMI between STI and the next instruction", in_shadow == 0, "%u", in_shadow);
     if (!under_vipervisor() && cpu_is_tcg()) {
+        skip("no NMI between STI and the next instruction", "QEMU's CPU takes them there");
         skip("two NMIs at once", "QEMU's CPU latches one");
     } else {
+        expect("no NMI between STI and the next instruction", in_shadow == 0, "%u", in_shadow);
         expect("two NMIs at once", wrong == 0, "%u times not, but %u", wrong, worst);
     }
 }

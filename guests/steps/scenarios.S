@@ -7,6 +7,8 @@
 #define PORT_ECHO 0xE0
 #define MSR_PAT 0x277
 #define MSR_UNKNOWN 0x12345678
+#define DR6_INIT 0xFFFF0FF0
+#define DR7_GD 0x2400
 
 // SCENARIO "name", flags (steps.h): opens one.
     .macro SCENARIO text, flags
@@ -337,6 +339,21 @@ scenarios:
     .popsection
     STOP
     mov (%rsi), %eax
+    STOP
+    STEP_OFF
+
+    // A fault that moves on only when its handler returns, DR7.GD cleared.
+    SCENARIO "a MOV to DR6 that DR7.GD detects", KERNEL_ONLY | FIRST_IS_BD | NEEDS_SS_SHADOW | NEEDS_BD_ALONE
+    mov %ss, %ebx
+    mov $DR7_GD, %eax
+    mov %rax, %db7
+    mov $DR6_INIT, %eax
+    STEP_ON
+    mov %ebx, %ss
+    STOP
+    mov %rax, %db6
+    STOP
+    nop
     STOP
     STEP_OFF
 

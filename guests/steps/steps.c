@@ -6,6 +6,7 @@
 #include "traps.h"
 
 enum {
+    DR6_BD = 1 << 13,
     DR6_BS = 1 << 14,
     RFLAGS_TF = 1 << 8,
     RFLAGS_IOPL_3 = 0x3000,
@@ -90,6 +91,9 @@ static const char *missing(uint64_t flags) {
     if ((flags & NEEDS_MSR_FAULT) && !vipervisor) {
         return "this emulated CPU has every MSR";
     }
+    if ((flags & NEEDS_BD_ALONE) && !vipervisor) {
+        return "this emulated CPU takes the fault for a step";
+    }
     if ((flags & NEEDS_INT1) && tcg) {
         return "this emulated CPU has no INT1";
     }
@@ -110,7 +114,10 @@ static void judge(const struct scenario *s, const char *where) {
     }
     unsigned wrong = 0;
     while (wrong < due && wrong < seen.hits) {
-        uint64_t dr6 = wrong == 0 && (s->flags & FIRST_WITHOUT_BS) ? DR6_INIT : DR6_INIT | DR6_BS;
+        uint64_t dr6 = DR6_INIT | DR6_BS;
+        if (wrong == 0 && (s->flags & (FIRST_WITHOUT_BS | FIRST_IS_BD))) {
+            dr6 = s->flags & FIRST_IS_BD ? DR6_INIT | DR6_BD : DR6_INIT;
+        }
         if (seen.rip[wrong] != s->stops[wrong] || seen.dr6[wrong] != dr6) {
             break;
         }

@@ -12,5 +12,7 @@
 #define NEEDS_STI_STEP 128
 #define NEEDS_MSR_FAULT 256
 #define FIRST_WITHOUT_BS 512
+#define FIRST_IS_BD 1024
+#define NEEDS_BD_ALONE 2048
 
 #endif

@@ -3,6 +3,7 @@
 enum {
     INDEX_BITS = 0x3F,
     ONES = 0xFF,
+    START_HIGH = 0x0C, START_LOW = 0x0D,
     STATUS_BLANK = 1 << 0,   // display disabled
     STATUS_RETRACE = 1 << 3, // vertical retrace
 };
@@ -39,4 +40,8 @@ void crtc_write(struct crtc *c, uint16_t port, uint8_t value) {
     } else if (port == CRTC_DATA && c->index < CRTC_REGISTERS) {
         c->regs[c->index] = value;
     }
+}
+
+uint32_t crtc_start(const struct crtc *c) {
+    return (uint32_t)c->regs[START_HIGH] << 8 | c->regs[START_LOW];
 }

@@ -18,5 +18,6 @@ struct crtc {
 void crtc_init(struct crtc *c); // an 80 by 25 text mode
 uint8_t crtc_read(struct crtc *c, uint16_t port);
 void crtc_write(struct crtc *c, uint16_t port, uint8_t value);
+uint32_t crtc_start(const struct crtc *c); // the cell of text memory at the screen's top left
 
 #endif

@@ -19,12 +19,25 @@ static uint64_t ticks_per_count(const struct lapic *l) {
     return l->unit << ((code + 1) & 7);
 }
 
+// The first expiry on the grid of periods behind `tsc`.
+static uint64_t next_period(const struct lapic *l, uint64_t tsc) {
+    uint64_t period = l->initial * ticks_per_count(l);
+    return l->due + ((tsc - l->due) / period + 1) * period;
+}
+
 uint32_t lapic_timer_count(const struct lapic *l, uint64_t tsc) {
-    if (l->due == UINT64_MAX || mode(l) == MODE_DEADLINE || l->due <= tsc) {
+    uint64_t due = l->due;
+    if (due == UINT64_MAX || mode(l) == MODE_DEADLINE) {
         return 0;
     }
+    if (due <= tsc) { // not yet seen by lapic_timer_update
+        if (mode(l) != MODE_PERIODIC || l->initial == 0) {
+            return 0;
+        }
+        due = next_period(l, tsc);
+    }
     uint64_t ticks = ticks_per_count(l);
-    return (uint32_t)((l->due - tsc + ticks - 1) / ticks);
+    return (uint32_t)((due - tsc + ticks - 1) / ticks);
 }
 
 uint32_t lapic_timer_start(struct lapic *l, uint64_t tsc, uint32_t count) {
@@ -82,8 +95,7 @@ bool lapic_timer_update(struct lapic *l, uint64_t tsc) {
     if (mode(l) == MODE_PERIODIC && l->initial != 0) {
         // Periods that went by unseen are one interrupt, as IRR has one bit; the next
         // comes on the same grid.
-        uint64_t period = l->initial * ticks_per_count(l);
-        l->due += ((tsc - l->due) / period + 1) * period;
+        l->due = next_period(l, tsc);
     } else {
         l->due = UINT64_MAX;
         l->deadline = 0;

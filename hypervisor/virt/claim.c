@@ -61,24 +61,10 @@ static void apply_all(struct guest *g) {
     }
 }
 
-// Accesses there are no exits.
-static bool within_memory(const struct guest *g, uint64_t low, uint64_t high) {
-    for (uint32_t i = 0; i < g->region_count; i++) {
-        const struct guest_region *r = &g->regions[i];
-        if (low - r->gpa < r->size && high - r->gpa < r->size) {
-            return true;
-        }
-    }
-    return false;
-}
-
 int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint64_t high, enum claim_mode mode) {
     struct claims *c = &g->claims;
     if (slot >= CLAIMS - 1 || kind >= CLAIM_KINDS || low > high || (kind < EXIT_KINDS && !claimable(kind))) {
         return -EINVAL;
-    }
-    if (kind == CLAIM_MMIO && mode != CLAIM_INSTEAD && within_memory(g, low, high)) {
-        return -EEXIST;
     }
     int error = mode == CLAIM_WATCH ? watch_make(g) : 0;
     error = error != 0 ? error : guest_park(g);
@@ -231,7 +217,7 @@ bool claim_exit(struct vcpu *v, struct exit_record *e) {
     uint32_t slots = matching(c, e, exit_first_word(v, e, e->kind));
     bool devices = e->kind == EXIT_NESTED_FAULT && c->by_kind[CLAIM_MMIO] != 0;
     if ((slots & c->watched) != 0) {
-        watch_put(v, e, slots & c->watched);
+        watch_put(v, e, NULL, slots & c->watched);
         slots &= ~c->watched;
     }
     if (slots != 0) {

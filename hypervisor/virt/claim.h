@@ -52,7 +52,7 @@ struct claims {
     struct claim claim[CLAIMS];
     uint8_t lone[EXIT_KINDS]; // the slot, where only one is about a kind
     struct watch *watch; // made by the first CLAIM_WATCH
-    struct mmio_range under[MMIO_RANGES]; // ranges that claims are told of; size 0: not so
+    struct mmio_range under[MMIO_RANGES]; // the core's ranges, while claims are told of them; size 0: not so
 };
 
 // Control CPU. -EINVAL, -ENOMEM, -ETIMEDOUT (a vCPU does not stand still).
@@ -69,8 +69,8 @@ uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, ui
 // watch.c, for claim.c.
 int watch_make(struct guest *g); // the ring; -ENOMEM
 void watch_free(struct guest *g);
-void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slots);
-void watch_put_access(struct vcpu *v, const struct exit_words *words, uint32_t slot); // CLAIM_MMIO
+// An exit, or (words) an access to device memory.
+void watch_put(struct vcpu *v, const struct exit_record *e, const struct exit_words *words, uint32_t slots);
 exit_handler *watch_handler(uint32_t kind, bool lone); // of a kind that is only watched
 
 // The handler of claimed kinds.
@@ -92,8 +92,9 @@ bool claim_memory(struct vcpu *v, void *context, uint64_t offset, uint8_t size, 
 bool claim_port(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value);
 void claim_commit(struct vcpu *v); // a string element is complete
 
-// Where nobody answers: whether Python is told, and *value is there.
-bool claim_nobodys(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_t *value);
+// Behind the answer of a range, NULL: of nobody, Python is told. False: *value is not there.
+bool claim_behind(struct vcpu *v, const struct mmio_range *under, uint64_t gpa, uint8_t size, bool write,
+    uint64_t *value);
 
 // Between claim.c and claim_access.c.
 void claims_over_devices(struct guest *g); // the table or the device ranges have changed

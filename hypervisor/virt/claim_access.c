@@ -74,7 +74,7 @@ static void tell(struct vcpu *v, uint32_t slots, uint64_t gpa, uint8_t size, boo
     uint32_t watched = slots & c->watched;
     if (watched != 0) {
         const struct exit_words w = { { gpa, size, write, *value & UINT64_MAX >> (64 - 8 * size) } };
-        watch_put_access(v, &w, (uint32_t)__builtin_ctz(watched));
+        watch_put(v, NULL, &w, watched);
         for (uint32_t left = watched; left != 0; left &= left - 1) {
             __atomic_fetch_add(&c->claim[__builtin_ctz(left)].hits, 1, __ATOMIC_RELAXED);
         }
@@ -85,7 +85,7 @@ static void tell(struct vcpu *v, uint32_t slots, uint64_t gpa, uint8_t size, boo
 }
 
 // `under` has answered so far; NULL: nobody.
-static bool behind(struct vcpu *v, const struct mmio_range *under, uint64_t gpa, uint8_t size, bool write,
+bool claim_behind(struct vcpu *v, const struct mmio_range *under, uint64_t gpa, uint8_t size, bool write,
     uint64_t *value) {
     uint32_t slots = v->served.active ? seen_by(&v->guest->claims, gpa) : 0;
     if (slots != 0 && (v->served.asking || in_log(&v->served, gpa, size, write, value))) {
@@ -103,35 +103,23 @@ static bool behind(struct vcpu *v, const struct mmio_range *under, uint64_t gpa,
     return true;
 }
 
-// In the place of the handler of a range that a claim concerns; `context` is the range.
+// In the place of the handler of a range, while a claim may concern it; `context` is the range.
 static bool over_device(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
-    return behind(v, context, ((const struct mmio_range *)context)->gpa + offset, size, write, value);
-}
-
-bool claim_nobodys(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_t *value) {
-    return behind(v, NULL, gpa, size, write, value);
+    return claim_behind(v, context, ((const struct mmio_range *)context)->gpa + offset, size, write, value);
 }
 
 void claims_over_devices(struct guest *g) {
     struct claims *c = &g->claims;
+    bool told = (c->by_kind[CLAIM_MMIO] & ~c->instead) != 0;
     for (uint32_t i = 0; i < MMIO_RANGES; i++) {
         struct mmio_range *r = &g->mmio.ranges[i], *under = &c->under[i];
-        if (under->size != 0) {
-            r->handler = under->handler;
-            r->context = under->context;
+        if (told && under->size == 0 && r->size != 0 && r->handler != claim_memory) {
+            *under = *r;
+            r->handler = over_device;
+            r->context = under;
+        } else if (!told && under->size != 0) {
+            *r = *under;
             under->size = 0;
-        }
-        if (r->size == 0 || r->handler == claim_memory) {
-            continue;
-        }
-        for (uint32_t left = c->by_kind[CLAIM_MMIO] & ~c->instead; left != 0; left &= left - 1) {
-            const struct claim *k = &c->claim[__builtin_ctz(left)];
-            if (k->low < r->gpa + r->size && r->gpa <= k->low + k->span) {
-                *under = *r;
-                r->handler = over_device;
-                r->context = under;
-                break;
-            }
         }
     }
 }

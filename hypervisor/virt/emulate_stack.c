@@ -160,21 +160,15 @@ static int leave(struct emulation *m) {
     return error;
 }
 
-// Nesting level 0.
+// Nesting level 0. That a write to where the stack now ends would fault is not looked for.
 static int enter(struct emulation *m) {
     struct vcpu *v = m->v;
     uint8_t size = m->insn->size;
     uint64_t frame = v->gpr[GPR_RSP] - size;
-    struct operand last;
-    // SDM 2A, ENTER: a write to where the stack ends would have to succeed.
-    uint64_t top = frame - (uint16_t)m->insn->immediate;
-    int error = stack_slot(m, top, ACCESS_WRITE, &last);
-    if (error == 0) {
-        error = push_value(m, gpr_read(v, GPR_RBP, size, false));
-    }
+    int error = push_value(m, gpr_read(v, GPR_RBP, size, false));
     if (error == 0) {
         gpr_write(v, GPR_RBP, size, false, frame);
-        move_stack(m, top);
+        move_stack(m, frame - (uint16_t)m->insn->immediate);
     }
     return error;
 }

@@ -420,13 +420,22 @@ void guest_deaf(struct vcpu *v) {
     struct guest *g = v->guest;
     v->state = VCPU_HALTED;
     v->deaf = true;
+    // A vCPU that is woken shows it before it takes the request back, so its requests are read
+    // first; and one that sent something to a vCPU looked at already has counted it.
+    uint32_t wakes = __atomic_load_n(&g->wakes, __ATOMIC_SEQ_CST);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < g->vcpu_count; i++) {
         const struct vcpu *other = g->vcpus[i];
-        bool asleep = other->state == VCPU_WAIT_SIPI || (other->state == VCPU_HALTED && other->deaf);
-        if (!asleep || (other->requests & (REQ_NMI | REQ_INIT | REQ_SIPI)) != 0) {
+        if ((other->requests & (REQ_NMI | REQ_INIT | REQ_SIPI)) != 0) {
             return;
         }
+        barrier();
+        if (other->state != VCPU_WAIT_SIPI && (other->state != VCPU_HALTED || !other->deaf)) {
+            return;
+        }
+    }
+    if (__atomic_load_n(&g->wakes, __ATOMIC_SEQ_CST) != wakes) {
+        return; // who was sent it, or the last to sleep after it, sees to this
     }
     guest_end(v, END_POWEROFF, 0);
 }

@@ -113,6 +113,7 @@ struct guest {
     struct claims claims;
     uint64_t unclaimed_io, unclaimed_memory;
     bool pause_on_unclaimed;
+    uint32_t wakes; // NMIs, INITs and start-ups that its vCPUs were sent
     uint32_t starts; // how often it was started
     uint32_t ending; // the first vCPU that ends it sets it
     uint32_t end_reason; // enum end_reason

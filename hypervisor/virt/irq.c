@@ -34,6 +34,12 @@ static bool addressed(const struct vcpu *v, const struct vcpu *from, const struc
     }
 }
 
+// What wakes a vCPU that sleeps with interrupts off (guest_deaf).
+static void wake(struct vcpu *v, uint32_t request) {
+    __atomic_fetch_add(&v->guest->wakes, 1, __ATOMIC_SEQ_CST);
+    vcpu_request(v, request);
+}
+
 static void deliver(struct vcpu *v, struct vcpu *from, const struct apic_message *m) {
     switch (m->mode) {
         case APIC_FIXED:
@@ -47,14 +53,14 @@ static void deliver(struct vcpu *v, struct vcpu *from, const struct apic_message
             break;
         case APIC_NMI:
             __atomic_fetch_add(&v->nmis, 1, __ATOMIC_RELEASE);
-            vcpu_request(v, REQ_NMI);
+            wake(v, REQ_NMI);
             break;
         case APIC_INIT:
-            vcpu_request(v, REQ_INIT);
+            wake(v, REQ_INIT);
             break;
         case APIC_STARTUP:
             __atomic_store_n(&v->sipi_vector, m->vector, __ATOMIC_RELEASE);
-            vcpu_request(v, REQ_SIPI);
+            wake(v, REQ_SIPI);
             break;
         default:
             break; // SMI: there is no SMM; ExtINT: the 8259 has its own way

@@ -20,7 +20,7 @@ bool irq_wrmsr(struct vcpu *v, uint32_t index, uint64_t value);
 uint32_t irq_register_read(struct vcpu *v, uint32_t reg);
 void irq_register_write(struct vcpu *v, uint32_t reg, uint32_t value);
 static inline bool irq_has_page(const struct vcpu *v) {
-    return (v->lapic.base & ~(uint64_t)APIC_BASE_BSP) == (APIC_BASE_ADDRESS | APIC_BASE_EN);
+    return (v->lapic.base & ~APIC_BASE_BSP) == (APIC_BASE_ADDRESS | APIC_BASE_EN);
 }
 // An x2APIC MSR, less 0x800.
 bool irq_write_x2(struct vcpu *v, uint32_t reg, uint64_t value);

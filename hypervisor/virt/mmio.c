@@ -72,7 +72,7 @@ void mmio_access(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_
         return;
     }
     if ((g->mmio.elsewhere != NULL && g->mmio.elsewhere(v, g, gpa, size, write, value))
-        || claim_nobodys(v, gpa, size, write, value)) {
+        || claim_behind(v, NULL, gpa, size, write, value)) {
         return;
     }
     g->unclaimed_memory++;

@@ -102,14 +102,14 @@ static void offer_interrupt(struct vcpu *v) {
 }
 
 static void inject_nmi(struct vcpu *v) {
-    clear(v, REQ_NMI);
-    uint32_t count = __atomic_exchange_n(&v->nmis, 0, __ATOMIC_ACQ_REL);
-    if (v->state == VCPU_WAIT_SIPI) {
-        return; // SDM 3A 10.6.1: ignored until the start-up IPI
-    }
     if (v->state == VCPU_HALTED) {
         v->deaf = false;
         v->state = VCPU_RUNNABLE;
+    }
+    clear(v, REQ_NMI); // after that, for guest_deaf
+    uint32_t count = __atomic_exchange_n(&v->nmis, 0, __ATOMIC_ACQ_REL);
+    if (v->state == VCPU_WAIT_SIPI) {
+        return; // SDM 3A 10.6.1: ignored until the start-up IPI
     }
     // More than the back end has latches for are one.
     for (uint32_t i = 0; i < count && i < NMIS_AT_ONCE; i++) {
@@ -117,15 +117,20 @@ static void inject_nmi(struct vcpu *v) {
     }
 }
 
+static void forget(struct vcpu *v) {
+    clear(v, REQ_INIT | REQ_NMI | REQ_INJECT);
+    __atomic_store_n(&v->nmis, 0, __ATOMIC_RELEASE);
+}
+
 // INIT resets all but the APIC's id and mode; the boot CPU goes on at the firmware,
 // which means the guest starts anew. False: it cannot go on.
 static bool take_init(struct vcpu *v) {
-    clear(v, REQ_INIT | REQ_NMI | REQ_INJECT);
-    __atomic_store_n(&v->nmis, 0, __ATOMIC_RELEASE);
     if (v->index == 0) {
         guest_end(v, END_RESET, 0);
+        forget(v);
         return false;
     }
+    forget(v);
     irq_reset(v);
     v->deaf = false;
     if (vcpu_put(v) != 0 || vcpu_reset(v) != 0 || vcpu_load(v) != 0) {
@@ -140,8 +145,8 @@ static bool take_init(struct vcpu *v) {
 static void take_sipi(struct vcpu *v) {
     enum { PAGE_BITS = 12, PARAGRAPHS_PER_PAGE_BITS = 8 };
     struct segment cs;
-    clear(v, REQ_SIPI);
     if (v->state != VCPU_WAIT_SIPI) {
+        clear(v, REQ_SIPI);
         return;
     }
     uint32_t vector = __atomic_load_n(&v->sipi_vector, __ATOMIC_ACQUIRE);
@@ -151,6 +156,7 @@ static void take_sipi(struct vcpu *v) {
     (void)virt->seg_set(v, SEG_CS, &cs);
     v->rip = 0;
     v->state = VCPU_RUNNABLE;
+    clear(v, REQ_SIPI); // after that, for guest_deaf
 }
 
 // The requests that come seldom. False: leave the run loop.

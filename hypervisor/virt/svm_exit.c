@@ -234,6 +234,7 @@ static void finish_instruction(struct vcpu *v, struct vmcb *b) {
         return;
     }
     b->interrupt_shadow = 0;
+    b->rip = v->rip; // once
     if (!(b->eventinj & EVENTINJ_V)) {
         b->rflags &= ~RFLAGS_RF;
     }

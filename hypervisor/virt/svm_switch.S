@@ -18,20 +18,21 @@
 // RDI is the vCPU, RAX its control structure, RBX the guest's RIP. Afterwards RDI is the vCPU again, RBX
 // the control structure, and everything else is the guest's or used up.
     .macro WORLD_SWITCH not_entered
-    // 1. RAX, RSP and RIP travel in the VMCB.
-    movq VCPU_RAX(%rdi), %rcx
-    movq VCPU_RSP(%rdi), %rdx
-    movq %rcx, VMCB_RAX(%rax)
-    movq %rdx, VMCB_RSP(%rax)
-
-    // 2. From here to the STGI nothing interrupts, so a request made after the
+    // 1. From here to the STGI nothing interrupts, so a request made after the
     // test leaves its kick pending, and that ends the guest at once. RFLAGS.IF
     // stays set: with V_INTR_MASKING it is the monitor's IF that lets physical
     // interrupts end the guest (15.21.1).
     clgi
     testq $VCPU_REQUESTS_TO_LEAVE, VCPU_REQUESTS(%rdi)
     jne \not_entered
-    movq %rbx, VMCB_RIP(%rax) // until here it tells where the guest left off
+
+    // 2. RAX, RSP and RIP travel in the VMCB. Not before the test: while the VMCB's RIP is
+    // behind, it tells that the shadow there is over (svm_can_interrupt).
+    movq VCPU_RAX(%rdi), %rcx
+    movq VCPU_RSP(%rdi), %rdx
+    movq %rcx, VMCB_RAX(%rax)
+    movq %rdx, VMCB_RSP(%rax)
+    movq %rbx, VMCB_RIP(%rax)
 
     // 3. FS, GS, TR, LDTR and the system-call MSRs, then the general registers.
     vmload %rax

@@ -200,7 +200,7 @@ void vmx_reflect(uint32_t info) {
         if (interruption_type(info) == INTERRUPTION_PRIVILEGED_EXCEPTION) {
             causes &= ~DR6_BS; // INT1 is not a step, whatever Bochs says of it
         }
-        write_dr6((read_dr6() & ~QUAL_DEBUG_DR6) | causes);
+        write_dr6((read_dr6() & ~DR6_TRAPS) | causes); // the other bits are software's to clear
         uint64_t dr7 = vmx_read(VMCS_GUEST_DR7);
         vmx_write(VMCS_GUEST_DR7, dr7 & ~DR7_GD);
         resume_past_breakpoint(causes, dr7);

@@ -72,14 +72,8 @@ always bool put(struct vcpu *v, const struct exit_record *e, const struct exit_w
     return number == __atomic_load_n(&ring->tail, __ATOMIC_SEQ_CST);
 }
 
-void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slots) {
-    if (put(v, e, NULL, e->kind, (uint32_t)__builtin_ctz(slots))) {
-        guest_notify(v->guest, GUEST_EVENT_WATCH);
-    }
-}
-
-void watch_put_access(struct vcpu *v, const struct exit_words *words, uint32_t slot) {
-    if (put(v, NULL, words, CLAIM_MMIO, slot)) {
+void watch_put(struct vcpu *v, const struct exit_record *e, const struct exit_words *words, uint32_t slots) {
+    if (put(v, e, words, words != NULL ? (uint32_t)CLAIM_MMIO : e->kind, (uint32_t)__builtin_ctz(slots))) {
         guest_notify(v->guest, GUEST_EVENT_WATCH);
     }
 }

@@ -28,6 +28,7 @@
 #define RFLAGS_RF (UINT64_C(1) << 16)
 
 #define DR6_FIXED UINT64_C(0xFFFF0FF0)
+#define DR6_TRAPS UINT64_C(0xF) // B0-B3
 #define DR6_BS (UINT64_C(1) << 14)
 #define DR7_FIXED UINT64_C(0x400)
 #define DR7_GD (UINT64_C(1) << 13)

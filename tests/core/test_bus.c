@@ -118,6 +118,16 @@ CASE(cursor_reads_back) {
     EQUAL(crtc_read(&c, CRTC_DATA), 0xFF);
 }
 
+CASE(the_screen_may_begin_further_on) {
+    crtc_init(&c);
+    EQUAL(crtc_start(&c), 0);
+    crtc_write(&c, CRTC_INDEX, 0x0C);
+    crtc_write(&c, CRTC_DATA, 0x12);
+    crtc_write(&c, CRTC_INDEX, 0x0D);
+    crtc_write(&c, CRTC_DATA, 0x34);
+    EQUAL(crtc_start(&c), 0x1234);
+}
+
 CASE(retrace_comes_and_goes) {
     crtc_init(&c);
     uint8_t first = crtc_read(&c, CRTC_STATUS), second = crtc_read(&c, CRTC_STATUS);

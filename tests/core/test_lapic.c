@@ -226,6 +226,9 @@ CASE(periodic_timer_keeps_its_grid) {
     EQUAL(lapic_timer_next(&l), 1500);
     now = 1460;
     EQUAL(in(LAPIC_CURRENT_COUNT), 40);
+    now = 1530; // past an expiry that nobody has seen yet
+    EQUAL(in(LAPIC_CURRENT_COUNT), 70);
+    now = 1460;
     out(LAPIC_LVT_TIMER, PERIODIC | MASKED | 0x80);
     CHECK(!lapic_timer_update(&l, 1500)); // counts on, silently
     EQUAL(lapic_timer_next(&l), 1600);

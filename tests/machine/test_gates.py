@@ -70,6 +70,22 @@ def test_power_on_to_a_guests_first_output() -> None:
     assert 5_700_000 < measured("svm").first_output <= bench.FIRST_OUTPUT_LIMIT
 
 
+@pytest.mark.full
+def test_linux_executes_hardly_more_than_on_the_bare_machine() -> None:
+    done = subprocess.run(
+        [sys.executable, "tests/bench", "linux", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tools")},
+    )
+    assert done.returncode == 0, done.stderr
+    works = {row["work"]: row["guest"] / row["bare"] for row in json.loads(done.stdout)}
+    assert len(works) > 4
+    assert {name: ratio for name, ratio in works.items() if name != "boot" and ratio > 1.05} == {}
+
+
 def test_an_idle_prompt_causes_no_exit_of_a_guest(boot: Callable[..., Machine]) -> None:
     machine = boot([{"image": "spin"}, {"image": "beat", "cmdline": "every=50"}])
     machine.wait_started(LIMIT)

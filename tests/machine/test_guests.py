@@ -59,6 +59,10 @@ def test_string_io(run_guest: Run) -> None:
     check(run_guest("string-io", devices=["testdev"]))
 
 
+def test_real_mode(run_guest: Run) -> None:
+    check(run_guest("bigreal", devices=["testdev"]))
+
+
 def test_single_steps_over_all_that_leaves_the_guest(run_guest: Run, backend: str) -> None:
     run = run_guest("steps", devices=["testdev"])
     check(run)

@@ -4,16 +4,19 @@ that neither of the two notices any of it."""
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from unit.terminal import Terminal
 from vipervisor import Machine
 
 from .conftest import LINUX_LIMIT
 from .test_docs import pattern
+from .test_live import shared
 
-pytestmark = pytest.mark.machine
+pytestmark = [pytest.mark.machine, pytest.mark.timeout(480)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "recipes.md"
@@ -49,7 +52,40 @@ def uptime(machine: Machine) -> float:
     return float(console.expect(r"\n(\d+\.\d+) \d+\.\d+", timeout=LIMIT)[1])
 
 
-def test_recipes(boot: Callable[..., Machine], backend: str) -> None:
+class Commands:
+    """What Terminal wants of a command line."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.env = {**env, "TERM": "xterm"}
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "vipervisor", *words]
+
+
+def consoles_on_several_terminals(machine: Machine, folder: Path) -> None:
+    """Two of Linux and one of the other guest; both write, both read, a later one reads all."""
+    with shared(machine, folder) as environment:
+        hv = Commands(environment)
+        with (
+            Terminal(hv, "console", "linux") as one,
+            Terminal(hv, "console", "linux") as two,
+            Terminal(hv, "console", "beat") as beat,
+        ):
+            one.expect("linux ready")
+            two.expect("linux ready")
+            for number, writer in enumerate((one, two, one)):
+                writer.type(f"echo from-$(({number} + 40))\r")
+                one.expect(rf"\nfrom-{number + 40}\r?\n")
+                two.expect(rf"\nfrom-{number + 40}\r?\n")
+            beat.expect(r"\nbeat \d+")
+            with Terminal(hv, "console", "linux") as late:
+                late.expect(r"linux ready(.|\n)*from-40(.|\n)*from-41(.|\n)*from-42")
+            for terminal in (one, two, beat):
+                terminal.type("\x1c")
+                assert terminal.wait() == 0
+
+
+def test_recipes(boot: Callable[..., Machine], backend: str, tmp_path: Path) -> None:
     machine = Machine.load(ROOT / "examples" / "first.toml", backend=backend)
     if backend == "vmx":  # Bochs' CPUs take turns: fewer are faster
         machine.partition["guests"][0]["cpus"] = [0]
@@ -72,6 +108,8 @@ def test_recipes(boot: Callable[..., Machine], backend: str) -> None:
         assert said == f"p: 2 handlers (version {round_ + 1})\n"
     more = "hv.clock.until(lambda: hv.policies['p'].names['count'] > 20, 60, 'exits')"
     booted.exec(more, LIMIT)
+
+    consoles_on_several_terminals(booted, tmp_path)
 
     # No beat is lost, and Linux's clock went on.
     beat = booted.console("beat", LIMIT)

@@ -67,6 +67,7 @@ class _Guest:
         self.devices = []
         self.cpuid = self.msrs = b""
         self.entries = 0
+        self.screen = 0
         self.claims = {}
         self.hits = {}
         self.exit_objects = {}
@@ -240,7 +241,7 @@ def guest_info(i):
         "name": g.name, "state": g.state, "reason": g.reason, "status": g.status,
         "vcpus": tuple([(cpu, g.state, g.entries) for cpu in g.vcpus]),
         "memory": sum([s for _, s in g.ram]), "starts": g.entries, "note": "",
-        "unclaimed_io": 0, "unclaimed_memory": 0,
+        "unclaimed_io": 0, "unclaimed_memory": 0, "screen": g.screen,
         "decoded": (0, 0),
     }
 

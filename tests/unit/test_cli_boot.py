@@ -142,6 +142,35 @@ def test_console(hv: Hv, booted: Terminal) -> None:
     assert "no guest is called three (there are: one, two)" in result.stderr
 
 
+def test_consoles_on_several_terminals(hv: Hv, booted: Terminal) -> None:
+    """Two of one guest and one of another at once; who comes later reads all that was said."""
+    with (
+        Terminal(hv, "console", "one") as first,
+        Terminal(hv, "console", "two") as other,
+        Terminal(hv, "console", "one") as second,
+    ):
+        for console in (first, second):
+            console.expect("one is up\r?\nmore")
+        first.type("a")
+        for console in (first, second):
+            console.expect("<a>")
+        second.type("b")
+        for console in (first, second):
+            console.expect("<b>")
+        first.type("\x1c")
+        assert first.wait() == 0
+        second.type("c")  # goes on when another has left
+        second.expect("<c>")
+        with Terminal(hv, "console", "one") as late:
+            late.expect("one is up\r?\nmore(.|\n)*<a>(.|\n)*<b>(.|\n)*<c>")
+            late.type("\x1c")
+            assert late.wait() == 0
+        assert "<a>" not in other.text and other.process.poll() is None
+        for console in (second, other):
+            console.type("\x1c")
+            assert console.wait() == 0
+
+
 def test_console_ends_with_its_guest(hv: Hv) -> None:
     guests = {"one": {"lines": ["up"], "echo": True, "end": {"reason": "exit", "status": 3}}}
     with Terminal(hv, "boot", hv.partition(**guests)) as boot:

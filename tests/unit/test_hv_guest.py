@@ -234,6 +234,18 @@ def test_screen(hv):
         g.screen.expect("never", timeout=0.01)
 
 
+def test_the_screen_begins_where_the_crt_controller_says(hv):
+    import _hv
+
+    g = hv.Guest("a", memory="2M")
+    at = 0xB8000 + 2 * 80 * 2
+    g.memory[at : at + 4] = b"H\x07i\x07"
+    _hv._g(g.id).screen = 80
+    assert g.screen.find("Hi") == (1, 0) and g.screen.cell(1, 1) == ("i", 7)
+    _hv._g(g.id).screen = 0x4000 - 10 * 80  # past the end it goes on at the beginning
+    assert g.screen.lines[12] == "Hi" and len(g.screen.lines) == 25
+
+
 def test_characters_of_the_screen_are_code_page_437(hv):
     from hv import screen
 

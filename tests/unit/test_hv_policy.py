@@ -127,3 +127,52 @@ def test_msrs_that_kernels_need():
     assert 0xC0000103 in amd and 0xC0000103 not in intel
     # The variable MTRR of the hole: 1 GiB at 3 GiB, in 40 and in 36 bits.
     assert amd[0x201][4] == 0xFFC0000800 and intel[0x201][4] == 0xFC0000800
+
+
+def test_what_can_be_hidden_is_what_may_be_shown():
+    from hv import cpuid
+    from hv.rules import features
+
+    shown = set()
+    for _, _, _, names in cpuid.WHERE:
+        shown |= set(names)
+    assert set(features.NAMES) == shown
+    assert set(features.NEEDED) <= shown
+    for base, above in features.ABOVE:
+        assert {base, *above.split()} <= shown
+    assert features.whole(["sse4.2"]) == features.whole(["sse4.2", "avx", "avx2", "fma"])
+
+
+def test_hidden_features_are_hidden_with_their_states():
+    from hv import cpuid
+
+    def machine(leaf, subleaf):
+        return (0x16 if leaf == 0 else 0x8000_0008 if leaf == 0x8000_0000 else 0xFFFF_FFFF,
+                0xFFFF_FFFF, 0xFFFF_FFFF, 0xFFFF_FFFF)
+
+    def rows(hide):
+        table = cpuid.answers(machine, {}, 10**9, 0, hide=hide).rows
+        return {(leaf, 0 if flags & cpuid.ANY_SUBLEAF else subleaf): words
+                for leaf, subleaf, flags, *words in table}
+
+    before, after = rows(()), rows(("avx2", "avx512f", "aes"))
+    for leaf, subleaf, register, names in cpuid.WHERE:
+        for name, bit in names.items():
+            there = after[leaf, subleaf][register] >> bit & 1
+            assert before[leaf, subleaf][register] >> bit & 1 == 1, name
+            assert there == (name not in ("avx2", "avx512f", "aes")), name
+    assert before[0xD, 0][0] & 0xE0 == 0xE0 and after[0xD, 0][0] & 0xE0 == 0
+    assert after[0xD, 0][0] & 4  # AVX itself is still shown
+    assert [key for key in before if key[0] == 0xD and 5 <= key[1] <= 7]
+    assert not [key for key in after if key[0] == 0xD and 5 <= key[1] <= 7]
+
+
+def test_a_guest_is_made_without_features(world):
+    import hv
+    import pytest
+
+    assert hv.Guest("a", memory="2M", hide=["avx"]).hide[:2] == ("avx", "avx2")
+    with pytest.raises(ValueError, match="did you mean avx2"):
+        hv.Guest("b", memory="2M", hide=["avxx2"])
+    with pytest.raises(ValueError, match="sse2 cannot be hidden"):
+        hv.Guest("b", memory="2M", hide=["sse2"])

@@ -173,7 +173,7 @@ def test_an_image_in_the_loaders_place_moves_its_tables(boot):
     assert 0x90000 <= v.rbx < v.rsp <= 0x9F000 and 0x90000 <= v.gdt_base < 0x9F000
     assert g.memory.u64[v.gdt_base + 0x10] == 0x00CF9B000000FFFF
     assert 0x90000 <= u32(g, v.rbx + 48) < 0x9F000
-    assert cstring(g, u32(g, v.rbx + 16)) == "x y"
+    assert cstring(g, u32(g, v.rbx + 16)) == "image x y"
     start = u32(g, u32(g, v.rbx + 24))
     assert start >= MIB and g.memory[start : start + 10] == b"1" * 10
 

@@ -71,6 +71,9 @@ def test_logs_are_kept(hv: Hv, tmp_path: Path) -> None:
     with Machine(part, files, logs=logs) as machine:
         machine.console("a").expect("hi", 10)
         machine.prompt.expect(">>> ", 10)
+        # It is there while the guest runs.
+        live = logs / "console-a.txt"
+        machine.bell.wait(lambda: live.exists() and live.read_text() == "hi\n", 10, "the log")
     assert (logs / "console-a.txt").read_text() == "hi\n"
     assert "fake monitor" in (logs / "prompt.txt").read_text()
     assert (logs / "stderr").exists() and (logs / "channel.bin").stat().st_size

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from check import headers, layers, limits, links, objects, python, sizes, style
+from check import headers, layers, limits, links, objects, python, sizes, style, support
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS: dict[str, Callable[[Path], list[str]]] = {
@@ -20,6 +20,7 @@ CHECKS: dict[str, Callable[[Path], list[str]]] = {
     "core size": sizes.check,
     "back-end limits": limits.check,
     "links in documents": links.check,
+    "support table": support.check,
     "ruff": python.check_ruff,
     "mypy": python.check_mypy,
 }

@@ -51,9 +51,9 @@ def fetch(screen: Screen, cache: Path) -> None:
 
 def _fetch(screen: Screen, cache: Path, options: list[str]) -> None:
     if kernel(cache) is None:
-        _download(screen, cache, options, _find_kernel(options), cache / "linux", ["./boot"])
+        download(screen, cache, options, _find_kernel(options), cache / "linux", ["./boot"])
     if busybox(cache) is None:
-        _download(screen, cache, options, BUSYBOX_PACKAGE, cache / "busybox", [])
+        download(screen, cache, options, BUSYBOX_PACKAGE, cache / "busybox", [])
     still = missing(cache)
     if still:
         raise SetupError(f"the packages were unpacked but do not hold {' and '.join(still)}")
@@ -73,7 +73,7 @@ def _find_kernel(options: list[str]) -> str:
     raise SetupError(f"apt knows none of the kernels {', '.join(KERNEL_METAPACKAGES)}")
 
 
-def _download(
+def download(
     screen: Screen, cache: Path, options: list[str], package: str, to: Path, members: list[str]
 ) -> None:
     partial = cache / "partial-deb"

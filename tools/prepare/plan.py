@@ -93,3 +93,20 @@ BUSYBOX_PACKAGE = "busybox-static"
 BUSYBOX_MEGABYTES = 1
 
 PYTHON_MEGABYTES = 40
+
+
+@dataclass(frozen=True)
+class Stock:
+    """A program for bare PCs as the distribution ships it, kept as .cache/stock/NAME."""
+
+    name: str
+    packages: tuple[str, ...]  # the first that the archive knows
+    member: str  # a pattern of the file in the package
+
+
+STOCK = (
+    Stock("vmlinuz-generic", ("linux-image-amd64", "linux-image-generic"), "boot/vmlinuz-*"),
+    Stock("memtest86+.bin", ("memtest86+",), "boot/memtest86+x64.bin"),
+    Stock("invaders.exec", ("grub-invaders",), "boot/invaders.exec"),
+    Stock("gnumach.gz", ("gnumach-image-1.8-486",), "boot/gnumach-*.gz"),
+)

@@ -88,13 +88,17 @@ _made = []
 def _handle(x):
     x.eax = 7
 def _answer(guest, vcpu, kind, detail):
-    if detail[0] == 0x1001:
-        while _made:
-            _made.pop().remove()
-    elif detail[0] > 0x1001 and not _made:
-        g = hv.guest("bench")
-        _made.append(g.watch("cpuid", fn=_seen) if detail[0] == 0x1002 else g.on("cpuid")(_handle))
+    if detail[0] != 0x1000:
+        _change(detail[0])
     _hv.answer(guest, vcpu, "done", 0)
+def _change(what):
+    while _made:
+        _made.pop().remove()
+    g = hv.guest("bench")
+    if what == 0x1002:
+        _made.append(g.watch("cpuid", fn=_seen))
+    elif what == 0x1003:
+        _made.append(g.on("cpuid")(_handle))
 def _seen(x):
     pass
 events.message = _answer

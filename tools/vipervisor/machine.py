@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from . import accel as accelerators
 from . import iso, partition, paths, signals
 from .bochs import Bochs
-from .channel import End, GuestInfo, Hello
+from .channel import End, Frame, GuestInfo, Hello, Type
 from .emulator import Emulator, Setup
 from .errors import EmulatorError, HostError, UsageError, WaitTimeout
 from .image import Module, readable
@@ -106,6 +106,7 @@ class Machine:
         self._check_medium()
         self._logs = logs
         self._open_logs: list[BinaryIO] = []
+        self._console_logs: dict[str, BinaryIO] = {}
         self._scratch: Scratch | None = None
         self._folder: Path | None = None
         self._emulator: Emulator | None = None
@@ -239,6 +240,8 @@ class Machine:
         self._prompt_reader = Reader(prompt_socket, self._hear, "prompt")
         self._prompt_reader.start()
         self._link = Link(emulator.channel, self.bell, log=self._log("channel.bin"))
+        if self._logs is not None:
+            self._link.listen(self._log_console)
         self._watcher = threading.Thread(target=self._watch, name="emulator", daemon=True)
         self._watcher.start()
 
@@ -301,6 +304,19 @@ class Machine:
         self._keep_logs()
         if self._scratch is not None:
             self._scratch.remove()
+
+    def _log_console(self, frame: Frame) -> None:
+        """What a guest says, in its log at once: `tail -f` shows it."""
+        if frame.type != Type.CONSOLE_OUT or self._link is None:
+            return
+        name = f"console-{self._link.console(frame.stream).guest.name}.txt"
+        if name not in self._console_logs:
+            log = self._log(name)
+            if log is None:
+                return
+            self._console_logs[name] = log
+        with contextlib.suppress(OSError, ValueError):  # a full disk, or closed since
+            self._console_logs[name].write(frame.payload)
 
     def _keep_logs(self) -> None:
         for log in self._open_logs:

@@ -1,7 +1,7 @@
 """Pages that are generated: docs/fields.md from the table of control-structure fields,
 docs/reference.md from the stubs and the docstrings of package `hv`.
 
-    PYTHONPATH=tools .venv/bin/python -m vipervisor.pages      writes them anew
+`make reference` writes them anew.
 """
 
 from __future__ import annotations

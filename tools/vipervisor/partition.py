@@ -204,14 +204,6 @@ def render_map(description: Description) -> str:
     return "\n".join(lines)
 
 
-def rules_table() -> str:
-    """All rules as a Markdown table (docs/partition.md holds it)."""
-    rows = ["| rule | why | remedy |", "|---|---|---|"]
-    for rule, (why, remedy) in rules.RULES.items():
-        rows.append(f"| `{rule}` | {why} | {remedy} |".replace("\n", " "))
-    return "\n".join(rows)
-
-
 def _text(path: Path) -> tuple[str, Any]:
     """A partition file's text, or what is wrong with the file as a whole."""
 

@@ -11,30 +11,48 @@ _SIZE = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[KMGTkmgt](i?[Bb
 _TIME = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(ms|s|m)\s*$"}
 _PATH = {"type": "string", "minLength": 1}
 _TEXTS = {
-    "name": "the guest's name, and its variable at the prompt",
-    "cpus": "a count (any free CPUs), or a list of CPU numbers; [0] runs in slices",
-    "memory": "a multiple of 2M, with a unit",
-    "image": "the file to boot, relative to this file",
-    "kind": "what the image is, when it is not to be detected",
-    "initrd": "a file or a list of files",
+    "name": "letters, digits and `_`, at most 31; the guest's variable at the prompt",
+    "cpus": "a count (any free CPU), or a list: `[2]` is CPU 2, `[0]` runs in slices on the "
+    "control CPU; at most 8",
+    "memory": 'a multiple of 2M, with a unit: `"256M"`, `"1G"`',
+    "image": "the file to boot; paths are relative to this file",
+    "kind": "detected; `linux`, `multiboot2`, `multiboot1`, `pvh`, `elf64`, `elf32` to insist; "
+    "`flat`, `flat32`, `flat64` for raw code, which cannot be detected",
+    "initrd": "a file or a list of files, loaded one after the other",
     "cmdline": "the guest's command line",
-    "paravirt": "show the clock page that stock kernels know",
-    "symbols": "names of addresses: a System.map, an ELF file or a Linux kernel",
-    "modules": "further files, for multiboot images",
-    "devices": "names of optional devices",
+    "modules": "a file or a list of further files, for multiboot images",
+    "devices": "names of optional devices: `testdev` (ports 0xE0, 0xE4 and 0x2000-0x2017 of "
+    "QEMU's pc-testdev, and 64 KiB of device memory at 0xFF000000), and in Python "
+    "`python-uart` (COM1, in the core's place) and `watchdog` (ports 0x570 to 0x577)",
+    "paravirt": "show the KVM-compatible block at CPUID 0x40000100: the clock page that stock "
+    "kernels know, no port delays; with `false` a kernel has to calibrate its clock by the timer",
+    "hide": "CPUID features that the guest does not see: `avx2`, `aes`, ...; what is not in "
+    "the machine is hidden anyway",
+    "symbols": "names of addresses at the prompt and in crash records: a System.map, an ELF file "
+    "with symbols, or a Linux kernel, whose own table is taken out of it",
     "on_crash": "what follows a crash",
-    "on_poweroff": "what follows a power-off",
+    "on_poweroff": "what follows a power-off, or a value written to port 0xF4",
     "on_reboot": "what follows a reset that the guest asked for",
+}
+_POLICY_TEXTS = {
+    "do": '`"stop"`: it stays ended, its memory can be looked at; `"restart"`: its image is '
+    'loaded again and it starts; `"pause"`: its image is loaded again and it waits for `start()`',
+    "max": "at most so many restarts",
+    "delay": 'time before a restart: `"500ms"`, `"1s"`, `"2m"`',
+}
+_MACHINE_TEXTS = {
+    "cpus": "CPUs that the machine has at least, CPU 0 included; at most 16",
+    "memory": "its memory at least, for the guests, the monitor (64M) and the images",
 }
 
 
 def schema() -> dict[str, Any]:
     """The schema; every name and every limit in it is the rules' own."""
     rules = partition.rules
-    reader, names = rules.reader, rules.names
+    reader, names, features = rules.reader, rules.names, rules.features
     reserved = sorted({*names.RESERVED, *names.KEYWORDS, *names.BUILTINS})
     files = {"oneOf": [_PATH, {"type": "array", "items": _PATH}]}
-    policy = {
+    policy: dict[str, Any] = {
         "oneOf": [
             {"enum": list(reader.POLICIES)},
             {
@@ -65,6 +83,10 @@ def schema() -> dict[str, Any]:
         },
         "memory": _SIZE,
         "paravirt": {"type": "boolean", "default": True},
+        "hide": {
+            "type": "array", "uniqueItems": True, "default": [],
+            "items": {"enum": [n for n in features.NAMES if n not in features.NEEDED]},
+        },
         "image": _PATH,
         "kind": {"enum": list(rules.KINDS)},
         "initrd": files,
@@ -82,8 +104,12 @@ def schema() -> dict[str, Any]:
         if key in reader.DEFAULT_POLICY:
             entry["default"] = reader.DEFAULT_POLICY[key]
         guest[key] = entry
+    for key, entry in policy["oneOf"][1]["properties"].items():
+        entry["description"] = _POLICY_TEXTS[key]
     count = {"type": "integer", "minimum": 1, "maximum": reader.CPUS_MAX}
-    machine = {"cpus": count, "memory": _SIZE}
+    machine: dict[str, Any] = {"cpus": count, "memory": dict(_SIZE)}
+    for key, entry in machine.items():
+        entry["description"] = _MACHINE_TEXTS[key]
     top: dict[str, Any] = {
         "version": {"const": reader.FORMAT},
         "machine": {

@@ -2,7 +2,7 @@
 
 import struct
 
-from hv import acpi
+from hv import acpi, screen
 from hv.loaders import entry, layout
 from hv.rules.errors import ImageError
 from hv.rules.fitting import PCI_HOLE
@@ -17,6 +17,8 @@ RAMDISK_IMAGE, RAMDISK_SIZE, CMD_LINE_PTR = 0x218, 0x21C, 0x228
 EXT_LOADER_UNDEFINED = 0xFF
 CAN_USE_HEAP = 1 << 7
 HEAP_END = 0x224
+# struct screen_info at the page's beginning (include/uapi/linux/screen_info.h).
+VIDEO_MODE, EGA_BX, VIDEO_LINES = 0x06, 0x0A, 0x0E
 CMDLINE_ROOM = layout.PAGE_TABLES - layout.CMDLINE - 1
 INITRD_MAX_DEFAULT = 0x37FF_FFFF
 
@@ -68,6 +70,12 @@ def zero_page(target, info, files, sizes, cmdline, above, tsc_khz):
     page[E820_COUNT] = len(table)
     for i, row in enumerate(table):
         struct.pack_into("<QQI", page, E820_TABLE + 20 * i, *row)
+    # What its real-mode part would have found: a VGA in text mode 3, so that a kernel with
+    # console=tty0 writes to the text screen. Mode and columns; 256 KiB of colour; lines, VGA,
+    # the height of a character.
+    struct.pack_into("<BB", page, VIDEO_MODE, 3, screen.COLUMNS)
+    struct.pack_into("<H", page, EGA_BX, 3)
+    struct.pack_into("<BBH", page, VIDEO_LINES, screen.ROWS, 1, 16)
     target.write(target.shift + layout.ZERO_PAGE, page)
 
 

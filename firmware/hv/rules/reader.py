@@ -4,7 +4,7 @@ One reader for both: `Form.TOML` (as people write it) and `Form.JSON` (as the ho
 compiled it, sizes in bytes).
 """
 
-from . import cmdline, values
+from . import cmdline, features, values
 from .image import KINDS
 from .judge import CPUS_MAX, GUESTS_MAX
 from .names import nearest
@@ -154,6 +154,7 @@ class Reader:
             "modules": self._paths(row, "modules", path),
             "devices": self._devices(row, path),
             "paravirt": self._flag(row, "paravirt", True, path),
+            "hide": self._hide(row.get("hide", []), path + ("hide",)),
         }
         if row.get("symbols") is not None:
             out["symbols"] = self._path(row["symbols"], path + ("symbols",))
@@ -290,6 +291,30 @@ class Reader:
                 self.find("device-twice", path, "device %s is named twice" % name)
             seen.append(name)
         return [n for n in value if n in DEVICES]
+
+    def _hide(self, value, path):
+        if not isinstance(value, list):
+            self.find("type-wrong", path, "hide is %r" % (value,),
+                      'write a list of names: hide = ["avx2"]')
+            return []
+        out = []
+        for name in value:
+            if name not in features.NAMES:
+                close = nearest(name, features.NAMES) if isinstance(name, str) else None
+                self.find("hide-unknown", path, "feature %r" % (name,),
+                          "did you mean %s?" % close if close else None)
+            elif name in features.NEEDED:
+                self.find("hide-needed", path, "%s is hidden" % name)
+            elif name in out:
+                self.find("hide-twice", path, "%s is hidden twice" % name)
+            else:
+                out.append(name)
+        rest = features.left_over(out)
+        if rest and len(out) == len(value):
+            names = ", ".join(['"%s"' % name for name in features.whole(out)])
+            self.find("hide-above", path, "%s is hidden and %s is shown" % rest,
+                      "write hide = [%s]" % names)
+        return out
 
     def _flag(self, row, key, default, path):
         value = row.get(key, default)

@@ -20,6 +20,7 @@ from . import (
     check,
     common,
     completion,
+    diff,
     doctor,
     explain,
     live,
@@ -61,6 +62,7 @@ def build_parser() -> Parser:
     bench.add(commands)
     watch.add(commands)
     live.add(commands)
+    diff.add(commands)
     new.add(commands)
     probe.add(commands)
     explain.add(commands)

@@ -41,7 +41,7 @@ def report(result: bench.Result) -> str:
     """One back end as text."""
     backend = result.backend
     rows: list[Sequence[str]] = [
-        (backend, "instructions", "floor", "gate", "budget", "KVM", "Xen")
+        (backend, "instructions", "floor", "times", "gate", "budget", "KVM", "Xen")
     ]
     for figure in bench.FIGURES:
         count, gate = result.counts[figure.exit], figure.gate_on(backend)
@@ -49,7 +49,8 @@ def report(result: bench.Result) -> str:
             (
                 figure.what,
                 f"{count:,}",
-                f"{figure.floor[backend]:,}",
+                f"{figure.floor[backend]:,}" if figure.floor[backend] else "-",
+                f"{count / figure.floor[backend]:.1f}" if figure.floor[backend] else "-",
                 "-" if gate is None else f"{gate:,}" + ("" if count <= gate else " over"),
                 number(figure.budget_on(backend)),
                 number(figure.kvm),

@@ -55,6 +55,21 @@ def add(commands: Any) -> None:
         "--mode", type=int, choices=assemble.MODES, help="the mode that -e starts in (64)"
     )
     parser.add_argument("--regs", action="store_true", help="registers and exits at the end")
+    add_guest_options(parser)
+    common.add_machine_options(parser, both=True)
+    parser.add_argument("--until", type=common.regex, metavar="REGEX", help="status 0 on a match")
+    parser.add_argument("--timeout", type=common.seconds, metavar="S", help="status 124 after it")
+    parser.add_argument("--reboot", action="store_true", help="let the guest reset itself")
+    parser.add_argument("--dry-run", action="store_true", help="print the emulator's command line")
+    parser.add_argument(
+        "--json", action="store_true", help="how it ended, as JSON: the last line on stderr"
+    )
+    parser.add_argument("--stats", action="store_true", help="exit counts on stderr at the end")
+    parser.set_defaults(function=main, guest_command=None)
+
+
+def add_guest_options(parser: argparse.ArgumentParser) -> None:
+    """What describes the guest: `plan` reads it."""
     parser.add_argument("--kind", help="what the image is, when it cannot be detected")
     parser.add_argument("--cmdline", default="", help="the guest's command line")
     parser.add_argument("--initrd", action="append", type=Path, default=[], metavar="FILE")
@@ -68,17 +83,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--cpus", type=common.positive, default=1, metavar="N")
     parser.add_argument("--memory", default="256M", metavar="SIZE")
-    common.add_machine_options(parser, both=True)
-    parser.add_argument("--until", type=common.regex, metavar="REGEX", help="status 0 on a match")
-    parser.add_argument("--timeout", type=common.seconds, metavar="S", help="status 124 after it")
-    parser.add_argument("--reboot", action="store_true", help="let the guest reset itself")
     parser.add_argument("--script", type=Path, metavar="FILE.py", help="run on the monitor first")
-    parser.add_argument("--dry-run", action="store_true", help="print the emulator's command line")
-    parser.add_argument(
-        "--json", action="store_true", help="how it ended, as JSON: the last line on stderr"
-    )
-    parser.add_argument("--stats", action="store_true", help="exit counts on stderr at the end")
-    parser.set_defaults(function=main, guest_command=None)
 
 
 def plan(options: argparse.Namespace, accel: str) -> tuple[dict[str, Any], dict[str, Path]]:

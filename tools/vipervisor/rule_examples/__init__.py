@@ -50,5 +50,6 @@ def change(rule: str) -> tuple[list[str], list[str]]:
 
 
 def _text(line: bytes) -> str:
-    text = line.decode("utf-8", errors="backslashreplace").replace("\ufeff", "\\ufeff")
+    text = line.decode("utf-8", errors="backslashreplace")
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= 72 else text[:60] + "..." + text[-9:]

@@ -1,0 +1,42 @@
+"""CPUID features that a partition hides are hidden from the guest, and from it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from vipervisor import Machine
+
+pytestmark = pytest.mark.machine
+
+# A boot sector that ends with the AES bit of leaf 1 (ECX 25) as its status.
+ASKS = bytes.fromhex(
+    "66b801000000"  # mov eax, 1
+    "0fa2"  # cpuid
+    "6689c8"  # mov eax, ecx
+    "66c1e819"  # shr eax, 25
+    "6683e001"  # and eax, 1
+    "baf400"  # mov dx, 0xf4
+    "66ef"  # out dx, eax
+    "f4"  # hlt
+)
+
+
+def test_a_hidden_feature(boot: Callable[..., Machine], tmp_path: Path) -> None:
+    sector = tmp_path / "asks.bin"
+    sector.write_bytes(ASKS.ljust(510, b"\0") + b"\x55\xaa")
+    row = {"image": sector, "kind": "flat", "memory": 2 << 20}
+    machine = boot([{**row, "name": "sees"}, {**row, "name": "blind", "hide": ["aes", "vaes"]}])
+    assert machine.wait_end("sees", 60).status == 1
+    assert machine.wait_end("blind", 60).status == 0
+    # The same after a restart, and for a guest made at the prompt.
+    machine.exec("g = hv.guest('blind'); g.reset(); g.start()")
+    code = "print(g.wait('off', timeout=30), g.info['status'], g.hide)"
+    assert machine.exec(code).strip() == "off 0 ('aes', 'vaes')"
+    machine.exec(
+        "for old in hv.guests(): old.destroy()\n"
+        "h = hv.Guest('third', memory='2M', hide=['aes'])\n"
+        "h.load('asks.bin', kind='flat').start()"
+    )
+    assert machine.exec("h.wait('off', timeout=30); print(h.info['status'])").strip() == "0"
