@@ -25,7 +25,7 @@ enum { CLAIM_RAW = EXIT_KINDS, CLAIM_MMIO, CLAIM_KINDS };
 struct claim {
     uint64_t low, span; // of the first word: low to low + span, both included
     uint64_t hits;
-    uint32_t kind;
+    uint32_t kind, slot;
 };
 
 #define WATCH_RECORDS 1024
@@ -48,7 +48,7 @@ struct claims {
     uint32_t used, instead, watched; // one bit a slot
     uint32_t by_kind[CLAIM_KINDS];
     struct claim claim[CLAIMS];
-    uint8_t lone[EXIT_KINDS]; // the slot, where only one is about a kind
+    struct claim *lone[EXIT_KINDS]; // where only one is about a kind
     struct watch *watch; // made by the first CLAIM_WATCH
 };
 
