@@ -71,6 +71,8 @@ def _make(row, cpus, run):
             row["name"], cpus, row["memory"], row.get("devices") or (),
             row.get("paravirt", True), row.get("hide") or ())
         adopt(made, row, bool(run.get("single")))
+        if row.get("symbols"):
+            made.load_symbols(row["symbols"])
         made.load(
             row["image"], row.get("initrd") or (), row.get("cmdline") or "", row.get("kind"),
             row.get("modules") or ())
@@ -157,6 +159,9 @@ def again():
             adopt(guest, row, events.quiet)
             guest.paravirt = row.get("paravirt", True)
             guest.hide = tuple(row.get("hide") or ())
+            guest.add_devices(row.get("devices") or ())
+            if row.get("symbols") and guest.symbols is None:
+                guest.load_symbols(row["symbols"])
             guest._load = (
                 row["image"], tuple(row.get("initrd") or ()), row.get("cmdline") or "",
                 row.get("kind"), tuple(row.get("modules") or ()))

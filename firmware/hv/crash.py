@@ -28,8 +28,9 @@ class Crash:
         code = self.record.get("bytes", b"")
         if not isinstance(code, str):
             code = " ".join(["%02x" % b for b in code])
-        return "%s\n%s\nbytes at rip: %s" % (
-            self.why, registers_text(self.get, self.get("cs")), code or "not readable")
+        where = "\nat %s" % self.record["where"] if "where" in self.record else ""
+        return "%s%s\n%s\nbytes at rip: %s" % (
+            self.why, where, registers_text(self.get, self.get("cs")), code or "not readable")
 
     def json(self):
         """The record as the channel carries it: numbers and text only."""

@@ -27,6 +27,15 @@ class Device:
     def reset(self):
         pass
 
+    def attached(self):
+        """Behind g.attach(): self.guest, self.line and self.name are there."""
+
+    def detached(self):
+        """Before g.detach() takes them away."""
+
+    def console_event(self):
+        """Something was typed for the guest, or its console has room again."""
+
     def save(self):
         return None
 
@@ -167,7 +176,28 @@ def settle(guest, device, name, irq, made):
     mine.devices[name] = (device, made)
     for handler in made:
         mine.named[handler.name] = handler
+    device.attached()
     return device
+
+
+def replace(guest, name, device):
+    """g.replace(): a device in Python in the place of one of the core's."""
+    from hv import devices
+
+    if name not in devices.CORE:
+        raise ValueError(text.unknown("device of the core to replace", name, list(devices.CORE)))
+    device = devices.CORE[name]() if device is None else device
+    with guest.paused():  # it must not see the one without the other's state
+        return attach(guest, device, device.ports, None, None, device.line_of_board, name)
+
+
+def console_event(guest_id):
+    from hv import vm
+
+    guest = vm.by_id(guest_id)
+    if guest._slots:
+        for device, _ in list(guest._slots.devices.values()):
+            device.console_event()
 
 
 def detach(guest, device):
@@ -177,8 +207,10 @@ def detach(guest, device):
     if name not in mine.devices:
         raise ValueError(text.unknown("device", name, list(mine.devices)))
     device, made = mine.devices.pop(name)
-    for handler in made:
-        handler.remove()
+    with guest.paused():
+        device.detached()
+        for handler in made:
+            handler.remove()
     device.cancel()
     device.guest = None
 

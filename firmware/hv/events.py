@@ -8,7 +8,7 @@ import io
 import sys
 
 import _hv
-from hv import channel, exits, ready, timers
+from hv import channel, device, exits, ready, timers
 from hv import vm as guests
 
 LASTING = ("off", "crashed")
@@ -85,6 +85,8 @@ def handle(event):
         message(event[1], event[2], event[3], event[4])
     elif kind == "watch":
         exits.watched(event[1])
+    elif kind == "console":
+        device.console_event(event[1])
     else:
         exits.served(kind, event[1], event[2])
 

@@ -261,8 +261,9 @@ def on(guest, kind, name, instead, filters):
 
 # -- watching
 
-WORDS = {"cpuid": ("leaf", "subleaf"), "rdmsr": ("msr",), "wrmsr": ("msr", "value"),
-         "io": ("port", "size", "write", "value"), "nested_fault": ("gpa", "size", "write"),
+WORDS = {"cpuid": ("leaf", "subleaf"), "rdmsr": ("msr", "value"), "wrmsr": ("msr", "value"),
+         "io": ("port", "size", "write", "value"), "mmio": ("gpa", "size", "write", "value"),
+         "nested_fault": ("gpa", "size", "write"),
          "hypercall": ("number", "rbx", "rcx", "rdx"), "exception": ("vector", "error", "address"),
          "cr": ("number", "op", "value"), "dr": ("number", "op", "value")}
 ROUND = 64  # records a round: the prompt goes on in between
@@ -315,8 +316,6 @@ class Watch(Handler):
 def watch(guest, kind, function, filters):
     if kind not in KINDS:
         raise ValueError(text.unknown("exit kind", kind, list(KINDS)))
-    if kind == "mmio":
-        kind = "nested_fault"
     made = Watch(guest, "watch %s" % kind, kind, "watch", filters, function)
     if recording is not None:
         return recording.add(made)

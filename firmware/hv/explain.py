@@ -73,6 +73,8 @@ def why(guest):
     crash = guest.crash
     if crash is not None:
         lines.append(crash.why)
+        if "where" in crash.record:
+            lines.append("at %s" % crash.record["where"])
         lines.append("exit: %s" % explain(crash.kind))
         if crash.kind == "entry_failed":
             lines.append("rule: %s" % _hv.explain(guest.id, crash.get("vcpu")))
@@ -84,6 +86,8 @@ def why(guest):
             pass
     elif info["state"] == "off":
         lines.append("it ended: %s, status %d" % (info["reason"], info["status"]))
+    elif info["state"] == "paused" and guest.symbols is not None:
+        lines.append("at " + ", ".join([str(v.where()) for v in guest.vcpus]))
     waiting = [i for i, v in enumerate(info["vcpus"]) if v[1] == "waiting"]
     if waiting:
         lines.append("vcpu %s waits for Python" % ", ".join([str(i) for i in waiting]))

@@ -175,7 +175,7 @@ class Fields:
         self._backend = backend
 
     def _table(self):
-        from hv import fields
+        from hv.rules import fields
 
         if _hv.backend() != self._backend:
             raise OSError(ENODEV, "this machine runs on %s: use v.%s" % (
@@ -190,6 +190,12 @@ class Fields:
             return _hv.field_get(self._id, self._vcpu, table[name])
         offset, size = table[name]
         return _hv.field_get(self._id, self._vcpu, offset) & (1 << 8 * size) - 1
+
+    def bits(self, name):
+        """The names of the bits of a control word that are set."""
+        from hv.rules import fields
+
+        return fields.unpack(name, self[name])
 
     def keys(self):
         return sorted(self._table())
@@ -217,9 +223,12 @@ class Listing(list):
     def __str__(self):
         return self.__repr__()
 
+    where = None  # its first address by name
+
     def __repr__(self):
-        return "\n".join(["%012x  %-30s  %s" % (a, " ".join(["%02x" % b for b in code]), name)
-                          for a, code, name in self])
+        head = "%s:\n" % self.where if self.where else ""
+        return head + "\n".join(["%012x  %-30s  %s" % (
+            a, " ".join(["%02x" % b for b in code]), name) for a, code, name in self])
 
 
 def disasm(vcpu, count=8, at=None):
@@ -227,6 +236,8 @@ def disasm(vcpu, count=8, at=None):
     start = vcpu.rip if at is None else at
     base = 0 if bits == 64 else vcpu.cs.base
     out = Listing()
+    named = vcpu.where(start)
+    out.where = str(named) if named.name else None
     for _ in range(count):
         code = b""
         for size in (15, PAGE - (base + start) % PAGE):

@@ -82,6 +82,13 @@ class VCpu:
 
         return look.disasm(self, count, at)
 
+    def where(self, address=None):
+        """RIP, or an address, by the guest's symbols: native_safe_halt+0xf."""
+        from hv import symbols, vm
+
+        return symbols.where(vm.by_id(self._guest), self, self.get("rip") if address is None
+                             else address)
+
     @property
     def vmcs(self):
         """The VMCS by field names (VT-x)."""

@@ -6,6 +6,7 @@ from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
 from hv.memory import Memory
+from hv.rules.reader import DEVICES, PYTHON_DEVICES
 from hv.screen import Screen
 from hv.vcpu import REGISTERS, VCpu
 
@@ -96,8 +97,6 @@ def _device(guest_id, name):
     except OSError as e:
         if e.args[0] != 19:
             raise
-        from hv.rules.reader import DEVICES
-
         raise ValueError(text.unknown("device", name, DEVICES))
 
 
@@ -160,6 +159,7 @@ class Guest:
         self.watched = False  # its shell was or will be announced
         self.policies = {}
         self._slots = None  # handlers and watches (exits.py)
+        self.symbols = None  # load_symbols()
         self.restarts = 0
         if _id is None:
             _id = self._make(name, cpus, _size(memory), devices)
@@ -172,6 +172,7 @@ class Guest:
         self.vcpus = [VCpu(_id, i) for i in range(len(info["vcpus"]))]
         self.console = Console(self)
         self.screen = Screen(_id)
+        self.add_devices(devices)
 
     def _make(self, name, cpus, memory, devices):
         for guest in guests():
@@ -190,7 +191,8 @@ class Guest:
             self._policy(guest_id, len(chosen))
             _hv.guest_platform(guest_id, clock.wall())
             for device in devices:
-                _device(guest_id, device)
+                if device not in PYTHON_DEVICES:
+                    _device(guest_id, device)
         except (OSError, ValueError) as e:
             _hv.guest_destroy(guest_id)
             if e.args and e.args[0] == ENOMEM:
@@ -250,6 +252,15 @@ class Guest:
                 + smbios.build(self.memory_size, count, signature, features, mhz)
                 + mptable.build(count, signature, features))
 
+    def load_symbols(self, module, slide=None):
+        """A table of symbols from a boot module (--symbols, symbols =): names in where(), in
+        crash records, hv.why() and disasm(). slide: how far the guest is from where it was
+        linked; without it Linux is asked."""
+        from hv.symbols import Symbols
+
+        self.symbols = Symbols(module, slide)
+        return self.symbols
+
     def start(self):
         """Starts the guest at its entry point."""
         self._need("start")
@@ -284,6 +295,8 @@ class Guest:
             from hv import device as devices
 
             devices.reset_all(self)
+        if self.symbols is not None:
+            self.symbols.reset()
         self._policy(self.id, len(self.vcpus))  # what the guest stored in its MSRs goes
         _hv.guest_platform(self.id, clock.wall())
         self._place()
@@ -370,6 +383,21 @@ class Guest:
 
         return devices.attach(self, device, ports, mmio, size, irq, name)
 
+    def add_devices(self, names):
+        """The devices in Python that have a name in partition files."""
+        for name in names:
+            if name in PYTHON_DEVICES:
+                from hv import devices
+
+                devices.add(self, name)
+
+    def replace(self, name, device=None):
+        """Puts a device in Python in the place of the core's ("uart"), which runs on as the
+        guest knows it; detach() gives the place back."""
+        from hv import device as devices
+
+        return devices.replace(self, name, device)
+
     def detach(self, device):
         """Takes a device of attach() away."""
         from hv import device as devices
@@ -403,6 +431,9 @@ class Guest:
     def crash(self):
         """The crash record, or None."""
         record = _hv.guest_crash(self.id)
+        if record is not None and self.symbols is not None:
+            at = record.get("vcpu", 0)
+            record["where"] = str(self.vcpus[at].where(record["rip"]))
         return None if record is None else Crash(record)
 
     def wait(self, *names, timeout=None):

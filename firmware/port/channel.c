@@ -46,7 +46,9 @@ static void com2_interrupt(void) {
 }
 
 void console_changed(struct guest *g) {
-    if (g->vcpu_count > 0) {
+    if (g->console.elsewhere) {
+        guest_notify(g, GUEST_EVENT_CONSOLE);
+    } else if (g->vcpu_count > 0) {
         vcpu_request(g->vcpus[0], REQ_TIMER); // its UART looks at the console again
     }
 }

@@ -144,6 +144,7 @@ static const mp_rom_map_elem_t hv_globals_table[] = {
     HV_MACHINE_TABLE
     HV_GUEST_TABLE
     HV_MEMORY_TABLE
+    HV_UART_TABLE
     HV_VCPU_TABLE
     HV_EVENT_TABLE
     HV_EXIT_TABLE

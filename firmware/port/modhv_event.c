@@ -53,7 +53,7 @@ bool event_ready(void) {
     for (uint32_t i = 0; i < GUEST_MAX; i++) {
         const struct guest *g = &guests[i];
         if (g->state != GUEST_FREE && g->events != 0
-            && ((g->events & (GUEST_EVENT_STATE | GUEST_EVENT_WATCH)) || waiting_vcpu(g) != NULL)) {
+            && ((g->events & ~(uint32_t)GUEST_EVENT_MESSAGE) != 0 || waiting_vcpu(g) != NULL)) {
             return true;
         }
     }
@@ -116,6 +116,11 @@ static mp_obj_t hv_event(void) {
         if (g->events & GUEST_EVENT_WATCH) {
             __atomic_and_fetch(&g->events, (uint32_t)~GUEST_EVENT_WATCH, __ATOMIC_ACQ_REL);
             mp_obj_t fields[2] = { MP_OBJ_NEW_QSTR(MP_QSTR_watch), MP_OBJ_NEW_SMALL_INT(i) };
+            return mp_obj_new_tuple(2, fields);
+        }
+        if (g->events & GUEST_EVENT_CONSOLE) {
+            __atomic_and_fetch(&g->events, (uint32_t)~GUEST_EVENT_CONSOLE, __ATOMIC_ACQ_REL);
+            mp_obj_t fields[2] = { MP_OBJ_NEW_QSTR(MP_QSTR_console), MP_OBJ_NEW_SMALL_INT(i) };
             return mp_obj_new_tuple(2, fields);
         }
         // The flag first, then the search: a vCPU that waits from now on sets it again.

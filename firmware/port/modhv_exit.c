@@ -3,6 +3,7 @@
 #include "cpu/err.h"
 #include "cpu/insn.h"
 #include "cpu/percpu.h"
+#include "channel.h"
 #include "cpu/smp.h"
 #include "modhv.h"
 #include "modhv_table.h"
@@ -35,6 +36,10 @@ void exit_reset(void) {
     handler_since = 0;
     for (uint32_t i = 0; i < GUEST_MAX; i++) {
         struct guest *g = guest_by_id(i);
+        if (g != NULL) {
+            g->console.elsewhere = false; // its UART in Python is gone, too
+            console_changed(g);
+        }
         if (g != NULL && claims_drop(g) && guest_pause(g) == 0) {
             static const char why[] = "its exit's handler went when Python started anew";
             memcpy(g->note, why, sizeof(why));
@@ -567,7 +572,8 @@ static mp_obj_t hv_watch_read(mp_obj_t id, mp_obj_t limit_in) {
         drops += later;
         const uint64_t *w = r.words.word;
         mp_obj_t words[4] = { number(w[0]), number(w[1]), number(w[2]), number(w[3]) };
-        mp_obj_t fields[6] = { MP_OBJ_NEW_SMALL_INT(r.slot), MP_OBJ_NEW_QSTR(hv_exit_name(r.kind)),
+        mp_obj_t fields[6] = { MP_OBJ_NEW_SMALL_INT(r.slot),
+            MP_OBJ_NEW_QSTR(r.kind == CLAIM_MMIO ? MP_QSTR_mmio : hv_exit_name(r.kind)),
             MP_OBJ_NEW_SMALL_INT(r.vcpu), number(r.rip), number((uint64_t)r.tsc_high << 32 | r.tsc_low),
             mp_obj_new_tuple(4, words) };
         mp_obj_list_append(list, mp_obj_new_tuple(6, fields));

@@ -68,6 +68,12 @@ extern const mp_obj_fun_builtin_var_t hv_guest_load_module_obj;
     HV_ENTRY(guest_read), HV_ENTRY(guest_write), HV_ENTRY(guest_load_module), HV_ENTRY(console_read), \
     HV_ENTRY(console_write),
 
+// modhv_uart.c
+extern const mp_obj_fun_builtin_fixed_t hv_console_put_obj, hv_console_take_obj, hv_console_claim_obj;
+extern const mp_obj_fun_builtin_var_t hv_guest_uart_obj;
+#define HV_UART_TABLE \
+    HV_ENTRY(console_put), HV_ENTRY(console_take), HV_ENTRY(console_claim), HV_ENTRY(guest_uart),
+
 // modhv_vcpu.c
 extern const mp_obj_fun_builtin_fixed_t hv_reg_get_obj, hv_seg_get_obj;
 extern const mp_obj_fun_builtin_var_t hv_reg_set_obj, hv_seg_set_obj, hv_answer_obj;

@@ -18,6 +18,7 @@ struct console {
     volatile uint64_t out_tail; // first position the slowest must-not-lose reader still needs
     volatile uint64_t in_head, in_tail;
     uint64_t channel_at; // the channel's reading position
+    volatile bool elsewhere; // what is typed goes to a device in Python, not to COM1 here
     volatile bool held; // a must-not-lose reader is attached: a full ring stalls the UART
     uint8_t *out; // CONSOLE_OUT_SIZE
     uint8_t *in; // CONSOLE_IN_SIZE
@@ -33,6 +34,10 @@ static inline bool console_full(const struct console *c) {
 }
 int console_getc(struct console *c); // next typed byte, -1: none
 bool console_has_input(const struct console *c);
+
+static inline bool console_has_input_for_com1(const struct console *c) {
+    return !c->elsewhere && console_has_input(c);
+}
 
 // console_put where console_full has just said no.
 static inline void console_put_room(struct console *c, uint8_t value) {

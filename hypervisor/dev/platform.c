@@ -409,7 +409,7 @@ bool platform_io(struct platform *p, struct console *c, uint64_t tsc, uint16_t p
 }
 
 uint64_t platform_update(struct platform *p, struct console *c, uint64_t tsc) {
-    if (tsc < p->deadline && !console_has_input(c)) {
+    if (tsc < p->deadline && !console_has_input_for_com1(c)) {
         return p->deadline;
     }
     update_timer(p, tsc);
@@ -421,7 +421,7 @@ uint64_t platform_update(struct platform *p, struct console *c, uint64_t tsc) {
         pmtimer_update(&p->pmtimer, tsc);
         platform_line(p, IRQ_SCI, p->pmtimer.line);
     }
-    if (p->uart.stalled || console_has_input(c)) {
+    if (p->uart.stalled || console_has_input_for_com1(c)) {
         uart_poll(&p->uart, c);
         take_uart_line(p);
     }

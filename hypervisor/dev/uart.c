@@ -91,7 +91,7 @@ static void receive(struct uart *u, uint8_t byte, uint8_t error) {
 }
 
 static void refill(struct uart *u, struct console *c) {
-    if (u->mcr & MCR_LOOP) {
+    if ((u->mcr & MCR_LOOP) || c->elsewhere) {
         return; // SIN is cut off; what is typed waits
     }
     while (u->rx_count < capacity(u)) {

@@ -37,7 +37,7 @@ void claims_apply(struct vcpu *v) {
 static void forget(struct guest *g, uint32_t slot) {
     struct claims *c = &g->claims;
     uint32_t bit = UINT32_C(1) << slot;
-    if ((c->by_kind[CLAIM_MMIO] & bit) != 0) {
+    if ((c->by_kind[CLAIM_MMIO] & c->instead & bit) != 0) {
         (void)mmio_unregister(g, c->claim[slot].low);
     }
     c->used &= ~bit;
@@ -49,6 +49,7 @@ static void forget(struct guest *g, uint32_t slot) {
 }
 
 static void apply_all(struct guest *g) {
+    claims_over_devices(g);
     for (uint32_t i = 0; i < g->vcpu_count; i++) {
         struct vcpu *v = g->vcpus[i];
         claims_apply(v);
@@ -60,11 +61,24 @@ static void apply_all(struct guest *g) {
     }
 }
 
+// Accesses there are no exits.
+static bool within_memory(const struct guest *g, uint64_t low, uint64_t high) {
+    for (uint32_t i = 0; i < g->region_count; i++) {
+        const struct guest_region *r = &g->regions[i];
+        if (low - r->gpa < r->size && high - r->gpa < r->size) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint64_t high, enum claim_mode mode) {
     struct claims *c = &g->claims;
-    if (slot >= CLAIMS - 1 || kind >= CLAIM_KINDS || low > high || (kind < EXIT_KINDS && !claimable(kind))
-        || (kind == CLAIM_MMIO && mode == CLAIM_WATCH)) {
+    if (slot >= CLAIMS - 1 || kind >= CLAIM_KINDS || low > high || (kind < EXIT_KINDS && !claimable(kind))) {
         return -EINVAL;
+    }
+    if (kind == CLAIM_MMIO && mode != CLAIM_INSTEAD && within_memory(g, low, high)) {
+        return -EEXIST;
     }
     int error = mode == CLAIM_WATCH ? watch_make(g) : 0;
     error = error != 0 ? error : guest_park(g);
@@ -73,7 +87,9 @@ int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint6
     }
     uint32_t bit = UINT32_C(1) << slot;
     forget(g, slot);
-    error = kind == CLAIM_MMIO ? mmio_register(g, low, high - low + 1, claim_memory, &c->claim[slot]) : 0;
+    if (kind == CLAIM_MMIO && mode == CLAIM_INSTEAD) {
+        error = mmio_register(g, low, high - low + 1, claim_memory, &c->claim[slot]);
+    }
     if (error != 0) {
         apply_all(g);
         guest_unpark(g);
@@ -113,6 +129,7 @@ bool claims_drop(struct guest *g) {
     for (uint32_t slot = 0; slot < CLAIMS; slot++) {
         forget(g, slot);
     }
+    claims_over_devices(g);
     for (uint32_t i = 0; i < g->vcpu_count; i++) {
         struct vcpu *v = g->vcpus[i];
         claims_apply(v);
@@ -212,6 +229,7 @@ bool claim_exit(struct vcpu *v, struct exit_record *e) {
         return claim_emulate(v, e); // element by element
     }
     uint32_t slots = matching(c, e, exit_first_word(v, e, e->kind));
+    bool devices = e->kind == EXIT_NESTED_FAULT && c->by_kind[CLAIM_MMIO] != 0;
     if ((slots & c->watched) != 0) {
         watch_put(v, e, slots & c->watched);
         slots &= ~c->watched;
@@ -219,7 +237,6 @@ bool claim_exit(struct vcpu *v, struct exit_record *e) {
     if (slots != 0) {
         return ask_python(v, e, slots);
     }
-    bool devices = e->kind == EXIT_NESTED_FAULT && c->by_kind[CLAIM_MMIO] != 0;
     return devices ? claim_emulate(v, e) : exit_core(v, e);
 }
 

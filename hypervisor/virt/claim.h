@@ -5,6 +5,9 @@
 // noted in a ring and nobody waits (CLAIM_WATCH). Kinds without a claim cost nothing:
 // the handler table of each vCPU has claim_exit only where there is one.
 //
+// Claims on device memory (CLAIM_MMIO) that do not stand in for a device are told of each
+// access behind the answer of whoever serves it, the core's devices included.
+//
 // The table changes while the guest's vCPUs are parked.
 #ifndef VIPERVISOR_VIRT_CLAIM_H
 #define VIPERVISOR_VIRT_CLAIM_H
@@ -13,14 +16,13 @@
 #include <stdint.h>
 
 #include "virt/exit.h"
+#include "virt/mmio.h"
 #include "virt/vcpu.h"
 
 struct guest;
 
 #define CLAIMS 32 // one bit each in a word
 enum claim_mode { CLAIM_AFTER, CLAIM_INSTEAD, CLAIM_WATCH };
-// Besides enum exit_kind: every exit by its raw reason, and accesses to device memory.
-enum { CLAIM_RAW = EXIT_KINDS, CLAIM_MMIO, CLAIM_KINDS };
 
 struct claim {
     uint64_t low, span; // of the first word: low to low + span, both included
@@ -50,6 +52,7 @@ struct claims {
     struct claim claim[CLAIMS];
     struct claim *lone[EXIT_KINDS]; // where only one is about a kind
     struct watch *watch; // made by the first CLAIM_WATCH
+    struct mmio_range under[MMIO_RANGES]; // ranges that claims are told of; size 0: not so
 };
 
 // Control CPU. -EINVAL, -ENOMEM, -ETIMEDOUT (a vCPU does not stand still).
@@ -67,6 +70,7 @@ uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, ui
 int watch_make(struct guest *g); // the ring; -ENOMEM
 void watch_free(struct guest *g);
 void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slots);
+void watch_put_access(struct vcpu *v, const struct exit_words *words, uint32_t slot); // CLAIM_MMIO
 exit_handler *watch_handler(uint32_t kind, bool lone); // of a kind that is only watched
 
 // The handler of claimed kinds.
@@ -87,6 +91,12 @@ void claim_done(struct vcpu *v); // the vCPU goes on
 bool claim_memory(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write, uint64_t *value);
 bool claim_port(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value);
 void claim_commit(struct vcpu *v); // a string element is complete
+
+// Where nobody answers: whether Python is told, and *value is there.
+bool claim_nobodys(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_t *value);
+
+// Between claim.c and claim_access.c.
+void claims_over_devices(struct guest *g); // the table or the device ranges have changed
 
 // claim_access.c, for claim.c: exit_core with the above, and what ends an access.
 bool claim_emulate(struct vcpu *v, struct exit_record *e);

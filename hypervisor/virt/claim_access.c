@@ -1,5 +1,5 @@
-// Accesses of Python's devices out of instructions that are carried out here: device
-// memory and string I/O.
+// Accesses that Python serves or sees, out of instructions that are carried out here:
+// device memory and string I/O.
 //
 // The emulator cannot wait in the middle of an instruction. So an access to Python ends
 // the attempt without effect, and the guest executes the instruction again when the
@@ -58,6 +58,86 @@ bool claim_memory(struct vcpu *v, void *context, uint64_t offset, uint8_t size, 
     return true;
 }
 
+// ---- Device memory that others serve: Python is told behind their answer ----
+
+static uint32_t seen_by(const struct claims *c, uint64_t gpa) {
+    uint32_t found = 0;
+    for (uint32_t left = c->by_kind[CLAIM_MMIO] & ~c->instead; left != 0; left &= left - 1) {
+        const struct claim *k = &c->claim[__builtin_ctz(left)];
+        found |= gpa - k->low <= k->span ? left & (0 - left) : 0;
+    }
+    return found;
+}
+
+static void tell(struct vcpu *v, uint32_t slots, uint64_t gpa, uint8_t size, bool write, uint64_t *value) {
+    struct claims *c = &v->guest->claims;
+    uint32_t watched = slots & c->watched;
+    if (watched != 0) {
+        const struct exit_words w = { { gpa, size, write, *value & UINT64_MAX >> (64 - 8 * size) } };
+        watch_put_access(v, &w, (uint32_t)__builtin_ctz(watched));
+        for (uint32_t left = watched; left != 0; left &= left - 1) {
+            __atomic_fetch_add(&c->claim[__builtin_ctz(left)].hits, 1, __ATOMIC_RELAXED);
+        }
+    }
+    if (slots != watched && v->guest->state == GUEST_RUNNING) {
+        access(v, EXIT_NESTED_FAULT, slots & ~watched, gpa, size, write, value, true);
+    }
+}
+
+// `under` has answered so far; NULL: nobody.
+static bool behind(struct vcpu *v, const struct mmio_range *under, uint64_t gpa, uint8_t size, bool write,
+    uint64_t *value) {
+    uint32_t slots = v->served.active ? seen_by(&v->guest->claims, gpa) : 0;
+    if (slots != 0 && (v->served.asking || in_log(&v->served, gpa, size, write, value))) {
+        return true;
+    }
+    bool answered = under != NULL && under->handler(v, under->context, gpa - under->gpa, size, write, value);
+    if (slots == 0) {
+        return answered;
+    }
+    if (!answered) {
+        v->guest->unclaimed_memory++;
+        *value = write ? *value : UINT64_MAX;
+    }
+    tell(v, slots, gpa, size, write, value);
+    return true;
+}
+
+// In the place of the handler of a range that a claim concerns; `context` is the range.
+static bool over_device(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
+    return behind(v, context, ((const struct mmio_range *)context)->gpa + offset, size, write, value);
+}
+
+bool claim_nobodys(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_t *value) {
+    return behind(v, NULL, gpa, size, write, value);
+}
+
+void claims_over_devices(struct guest *g) {
+    struct claims *c = &g->claims;
+    for (uint32_t i = 0; i < MMIO_RANGES; i++) {
+        struct mmio_range *r = &g->mmio.ranges[i], *under = &c->under[i];
+        if (under->size != 0) {
+            r->handler = under->handler;
+            r->context = under->context;
+            under->size = 0;
+        }
+        if (r->size == 0 || r->handler == claim_memory) {
+            continue;
+        }
+        for (uint32_t left = c->by_kind[CLAIM_MMIO] & ~c->instead; left != 0; left &= left - 1) {
+            const struct claim *k = &c->claim[__builtin_ctz(left)];
+            if (k->low < r->gpa + r->size && r->gpa <= k->low + k->span) {
+                *under = *r;
+                r->handler = over_device;
+                r->context = under;
+                break;
+            }
+        }
+    }
+}
+
+// ---- Ports, inside a string instruction ----
+
 bool claim_port(struct vcpu *v, uint16_t port, uint8_t size, bool write, uint32_t *value) {
     struct claims *claims = &v->guest->claims;
     struct served *s = &v->served;
@@ -102,7 +182,8 @@ bool claim_emulate(struct vcpu *v, struct exit_record *e) {
     s->next = 0;
     s->active = true;
     memcpy(s->gpr, v->gpr, sizeof(s->gpr));
-    bool more = exit_core(v, e);
+    e->length = e->kind == EXIT_NESTED_FAULT ? 0 : e->length;
+    bool more = e->kind == EXIT_NESTED_FAULT ? emulate_mmio_any(v, e) : exit_core(v, e);
     s->active = false;
     if (s->asking) {
         s->asking = false;

@@ -18,6 +18,7 @@ bool emulate_dr(struct vcpu *v, struct exit_record *e);
 bool emulate_task_switch(struct vcpu *v, struct exit_record *e);
 // A nested fault at an address where the guest has no memory.
 bool emulate_mmio(struct vcpu *v, struct exit_record *e);
+bool emulate_mmio_any(struct vcpu *v, struct exit_record *e); // without its short ways
 // Between emulation_begin and emulation_end: any instruction but strings.
 int emulate_insn(struct emulation *m);
 // Its parts in other files: OP_PUSH to OP_JMP, OP_JMP_FAR, OP_LOAD_SEGMENT.

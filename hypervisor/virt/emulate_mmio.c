@@ -110,7 +110,7 @@ static bool may_be_device(struct vcpu *v, const struct exit_record *e, const str
 }
 
 // Any instruction.
-static __attribute__((noinline)) bool mmio_slow(struct vcpu *v, struct exit_record *e) {
+__attribute__((noinline)) bool emulate_mmio_any(struct vcpu *v, struct exit_record *e) {
     uint64_t gpa = e->nested.gpa;
     const struct mmio_range *r = mmio_find(&v->guest->mmio, gpa);
     if (__builtin_expect(!may_be_device(v, e, r), 0)) {
@@ -153,7 +153,7 @@ static __attribute__((noinline)) bool mmio_move(struct vcpu *v, struct exit_reco
     uint64_t gpa = e->nested.gpa;
     const struct mmio_range *r = mmio_find(&v->guest->mmio, gpa);
     if (__builtin_expect(r == NULL || !mmio_holds(r, gpa, sizeof(uint32_t)), 0)) {
-        return mmio_slow(v, e);
+        return emulate_mmio_any(v, e);
     }
     bool load = s->move == ACCESS_READ;
     uint64_t value = load ? 0 : s->reg < GPR_COUNT ? (uint32_t)v->gpr[s->reg] : s->immediate;
@@ -173,7 +173,7 @@ bool emulate_mmio(struct vcpu *v, struct exit_record *e) {
     const struct insn_slot *s = quick_move(v, e);
     e->length = 0;
     if (__builtin_expect(s == NULL, 0)) {
-        return mmio_slow(v, e);
+        return emulate_mmio_any(v, e);
     }
     // The local APIC, which is accessed more often than all others together.
     uint64_t offset = e->nested.gpa - APIC_BASE_ADDRESS;

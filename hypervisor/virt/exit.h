@@ -34,6 +34,9 @@ enum exit_kind {
     EXIT_KINDS
 };
 
+// What Python may claim besides: every exit by its raw reason, and accesses to device memory.
+enum { CLAIM_RAW = EXIT_KINDS, CLAIM_MMIO, CLAIM_KINDS };
+
 // Memory access of a nested fault or a page walk, one bit each.
 enum { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_FETCH = 4, ACCESS_USER = 8 };
 

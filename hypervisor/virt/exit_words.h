@@ -12,6 +12,7 @@ static inline uint32_t exit_word_count(uint32_t kind) {
         case EXIT_HYPERCALL:
             return 5;
         case EXIT_IO:
+        case CLAIM_MMIO:
             return 4;
         case EXIT_NESTED_FAULT:
         case EXIT_EXCEPTION:

@@ -126,7 +126,7 @@ struct guest {
     uint64_t wall_clock_msr; // pvclock.h
     char note[GUEST_NOTE]; // why it is paused, when nobody asked for it
 };
-enum { GUEST_EVENT_STATE = 1, GUEST_EVENT_MESSAGE = 2, GUEST_EVENT_WATCH = 4 };
+enum { GUEST_EVENT_STATE = 1, GUEST_EVENT_MESSAGE = 2, GUEST_EVENT_WATCH = 4, GUEST_EVENT_CONSOLE = 8 };
 
 enum { GUEST_DEVICE_TESTDEV = 1 };
 

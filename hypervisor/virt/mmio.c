@@ -2,6 +2,7 @@
 #include "virt/mmio.h"
 
 #include "cpu/err.h"
+#include "virt/claim.h"
 #include "virt/guest.h"
 
 static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size) {
@@ -70,7 +71,8 @@ void mmio_access(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_
     if (r != NULL && r->handler(v, r->context, gpa - r->gpa, size, write, value)) {
         return;
     }
-    if (g->mmio.elsewhere != NULL && g->mmio.elsewhere(v, g, gpa, size, write, value)) {
+    if ((g->mmio.elsewhere != NULL && g->mmio.elsewhere(v, g, gpa, size, write, value))
+        || claim_nobodys(v, gpa, size, write, value)) {
         return;
     }
     g->unclaimed_memory++;

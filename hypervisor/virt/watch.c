@@ -57,8 +57,10 @@ always struct watch_record *take_place(struct watch *ring, uint64_t *number) {
 
 // True: it is the first since the ring was read, and somebody must be told. The record is
 // published before the reader's place is looked at, and the reader does it the other way
-// round (watch_read), so that one of the two sees the other.
-always bool put(struct vcpu *v, const struct exit_record *e, uint32_t kind, uint32_t slot) {
+// round (watch_read), so that one of the two sees the other. `words` instead of `e`: an
+// access to device memory.
+always bool put(struct vcpu *v, const struct exit_record *e, const struct exit_words *words, uint32_t kind,
+    uint32_t slot) {
     struct watch *ring = v->guest->claims.watch;
     uint64_t number;
     bool alone = v->guest->vcpu_count == 1;
@@ -68,7 +70,11 @@ always bool put(struct vcpu *v, const struct exit_record *e, uint32_t kind, uint
     }
     __asm__ volatile ("rdtsc" : "=a" (r->tsc_low), "=d" (r->tsc_high));
     r->rip = v->rip;
-    exit_known_words(v, e, kind, r->words.word);
+    if (words != NULL) {
+        r->words = *words;
+    } else {
+        exit_known_words(v, e, kind, r->words.word);
+    }
     r->kind = (uint8_t)kind;
     r->vcpu = v->index;
     r->slot = (uint8_t)slot;
@@ -77,7 +83,13 @@ always bool put(struct vcpu *v, const struct exit_record *e, uint32_t kind, uint
 }
 
 void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slots) {
-    if (put(v, e, e->kind, (uint32_t)__builtin_ctz(slots))) {
+    if (put(v, e, NULL, e->kind, (uint32_t)__builtin_ctz(slots))) {
+        guest_notify(v->guest, GUEST_EVENT_WATCH);
+    }
+}
+
+void watch_put_access(struct vcpu *v, const struct exit_words *words, uint32_t slot) {
+    if (put(v, NULL, words, CLAIM_MMIO, slot)) {
         guest_notify(v->guest, GUEST_EVENT_WATCH);
     }
 }
@@ -98,7 +110,7 @@ always bool watch_lone(struct vcpu *v, struct exit_record *e, uint32_t kind) {
     struct claim *k = v->guest->claims.lone[kind];
     if (exit_first_word(v, e, kind) - k->low <= k->span && !unseen(e, kind)) {
         __atomic_fetch_add(&k->hits, 1, __ATOMIC_RELAXED);
-        if (__builtin_expect(put(v, e, kind, k->slot), 0)) {
+        if (__builtin_expect(put(v, e, NULL, kind, k->slot), 0)) {
             return notify(v, e);
         }
     }
@@ -117,7 +129,7 @@ static bool watch_several(struct vcpu *v, struct exit_record *e) {
             __atomic_fetch_add(&c->claim[slot].hits, 1, __ATOMIC_RELAXED);
         }
     }
-    if (seen != 0 && !unseen(e, kind) && put(v, e, kind, (uint32_t)__builtin_ctz(seen))) {
+    if (seen != 0 && !unseen(e, kind) && put(v, e, NULL, kind, (uint32_t)__builtin_ctz(seen))) {
         return notify(v, e);
     }
     return exit_core_handlers[kind](v, e);

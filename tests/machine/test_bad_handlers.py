@@ -38,8 +38,7 @@ LOOPS = {
         "def bad(x):\n try: spin()\n except Exception: pass"
     ),
     "two handlers": (
-        "@micropython.native\ndef bad(x):\n while True: pass\n"
-        "g.on('cpuid', lambda x: None, leaf=1)"
+        "@micropython.native\ndef bad(x):\n while True: pass\ng.on('cpuid', lambda x: None, leaf=1)"
     ),
 }
 

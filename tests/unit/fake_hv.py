@@ -60,6 +60,7 @@ class _Guest:
         self.segs = {}
         self.console = b""
         self.typed = b""
+        self.uart = bytes((0, 3, 3, 0xB0, 0, 1, 0, 1, 1, 0, 1)) + bytes(38)
         self.crash = None
         self.exits = {}
         self.platform = None
@@ -479,7 +480,7 @@ def _exit(i, kind, slots, **about):
 
 def claim(i, slot, kind, low, high, mode):
     assert mode in ("after", "instead", "watch") and low <= high and 0 <= slot < 31
-    if kind == "mmio" and low < 2 << 20:
+    if kind == "mmio" and high < 2 << 20:
         raise OSError(EEXIST)
     _g(i).claims[slot] = (kind, low, high, mode)
     _g(i).hits[slot] = 0
@@ -504,6 +505,27 @@ def watch_read(i, limit):
     out, ring[:] = ring[:limit], ring[limit:]
     drops, _g(i).drops = _g(i).drops, 0
     return drops, out
+
+
+def console_put(i, data):
+    _g(i).console += bytes(data)
+    return len(data)
+
+
+def console_take(i, limit):
+    g = _g(i)
+    data, g.typed = g.typed[:limit], g.typed[limit:]
+    return data
+
+
+def console_claim(i, on):
+    WORLD.calls.append(("console_claim", i, on))
+
+
+def guest_uart(i, state=None):
+    if state is None:
+        return _g(i).uart
+    _g(i).uart = bytes(state)
 
 
 def guest_line(i, irq, level):

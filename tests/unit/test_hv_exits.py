@@ -127,10 +127,10 @@ def test_watch(world, guest):
     assert len(seen) == 64 and watch.drops == 3
     assert (seen[0].port, seen[0].write, seen[0].value, seen[0].rip) == (0x70, True, 0x8F, 0x1000)
     guest.watch("mmio", lambda s: 1 / 0)
-    world.guests[0].ring[:] = [(1, "nested_fault", 0, 0, 0, (0xD000_0000, 0, 1, 0))]
+    world.guests[0].ring[:] = [(1, "mmio", 0, 0, 0, (0xD000_0000, 4, 1, 0))]
     world.events.append(("watch", 0))
     pump(world)
-    assert "watch nested_fault removed" in world.notices[-1] and 1 not in claims(world)
+    assert "watch mmio removed" in world.notices[-1] and 1 not in claims(world)
     printed = guest.watch("hypercall")
     hv.events.handle(("watch", 0))
     printed.remove()
@@ -231,3 +231,26 @@ def test_a_soft_reset_forgets_handlers(world, guest):
 
     hv._init(names)
     assert names["g0"].handlers == {}
+
+
+def test_a_uart_in_python_takes_com1_and_gives_it_back(world, guest):
+    import hv
+
+    state = bytes((1, 0x13, 0xB, 0xB0, 0x5A, 12, 1, 1, 8, 0, 0, 0, 0, 0, 0, 15, 2))
+    state += b"b" + bytes(14) + b"a" + bytes(16)  # a ring from its last place on
+    world.guests[0].uart = state
+    world.guests[0].typed = b"xyz"
+    uart = guest.replace("uart")
+    assert isinstance(uart, hv.devices.Uart) and guest.devices == {"uart": uart}
+    assert claims(world)[0] == ("io", 0x3F8, 0x3FF, "instead")
+    assert world.guests[0].lines[-1] == (4, 1)  # received bytes and IER say so
+    assert [uart.read(0, 1) for _ in range(5)] == list(b"abxyz")
+    assert world.guests[0].lines[-1] == (4, 0)
+    assert (uart.read(7, 1), uart.read(3, 2)) == (0x5A, 0x0B13)
+    uart.write(0, 1, ord("!"))
+    assert world.guests[0].console == b"!"
+    guest.detach("uart")
+    assert world.guests[0].uart == state[:10] + bytes((1, 0, 0, 0, 1, 0, 0)) + bytes(32)
+    assert claims(world) == {} and uart.guest is None
+    with pytest.raises(ValueError, match="uart"):
+        guest.replace("urat")

@@ -70,6 +70,7 @@ def material(tmp_path_factory):
         "large.cpio.gz": gzip.compress(CPIO + bytes(86 * MIB), 1),
         "empty.bin": b"",
         "tiny.bin": b"\xfa\xf4\xeb\xfe",
+        "System.map": b"ffffffff81000000 T _text\nffffffff81000010 T entry_SYSCALL_64\n",
         "notes.txt": b"only words\n" * 100,
         "kernel.elf.xz": b"\xfd7zXZ\0" + bytes(100),
         "broken.gz": gzip.compress(whole * 100)[:-20] + whole[:20],

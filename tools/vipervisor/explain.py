@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from . import partition, rule_examples
 from .explain_exits import KINDS, SVM, SVM_RANGES, VM_ERRORS, VMX, svm
 from .explain_regs import LEAVES, MSRS, msr
+
+# One table for the prompt, this command and docs/fields.md.
+fields = importlib.import_module(partition.rules.__name__ + ".fields")
 
 # Exit statuses of `hv run`, and of the other commands.
 STATUSES = {
@@ -64,6 +68,8 @@ def known() -> dict[str, list[str]]:
         "SVM exit codes": [f"svm {number:#x}" for number in [*(r[0] for r in SVM_RANGES), *SVM]],
         "VM-instruction errors": [f"error {number}" for number in VM_ERRORS],
         "model-specific registers": [f"msr {index:#x}" for index in MSRS],
+        "fields of the VMCS": list(fields.VMCS),
+        "fields of the VMCB": list(fields.VMCB),
         "CPUID leaves": [f"cpuid {leaf:#x}" for leaf in LEAVES],
     }
 
@@ -178,6 +184,20 @@ def _leaf(text: str) -> Iterator[Topic]:
                 "Intel SDM vol. 2A, CPUID; AMD APM vol. 3, appendix E")
 
 
+def _field(text: str) -> Iterator[Topic]:
+    name = re.sub(r"^(?:vmcs|vmcb|field)\s+", "", text).upper().replace("-", "_")
+    for structure, table in (("vmcs", fields.VMCS), ("vmcb", fields.VMCB)):
+        if name in table and not (text.startswith("vmc") and not text.startswith(structure)):
+            place = table[name]
+            where = f"offset {place[0]:#x}" if structure == "vmcb" else f"encoding {place:#06x}"
+            lines = [f"place    {where}, {fields.width(structure, name)} bytes",
+                     f"here     v.{structure}[\"{name}\"] at the prompt, while the guest is paused"]
+            bits = [f"{bit} {said}" for bit, said in fields.BITS.get(name, ())]
+            lines += [f"bits     {', '.join(bits)}"] if bits else []
+            title = f"{structure.upper()} {name}"
+            yield Topic("a field", title, tuple(lines), fields.source(structure, name))
+
+
 _LOOKS: tuple[Callable[[str], Iterator[Topic]], ...] = (
-    _rule, _kind, _status, _vmx, _svm, _error, _msr, _leaf,
+    _rule, _kind, _status, _vmx, _svm, _error, _msr, _leaf, _field,
 )

@@ -20,7 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import initrd, toml_errors
+from . import initrd, symbols, toml_errors
+from .errors import UsageError
 from .toml_lines import key_lines, line_of
 
 if sys.version_info >= (3, 11):  # noqa: UP036
@@ -43,7 +44,8 @@ _MODULES_MAX = 48  # BOOT_MODULES of boot/bootinfo.h
 _FIXED_NAMES = {"partition.json", "boot.py", "main.py"}
 # The keys of a guest as options of `hv run`.
 _OPTIONS = {"image": "IMAGE", "cpus": "--cpus", "memory": "--memory", "kind": "--kind",
-            "initrd": "--initrd", "cmdline": "--cmdline", "devices": "--device"}
+            "initrd": "--initrd", "cmdline": "--cmdline", "devices": "--device",
+            "symbols": "--symbols"}
 
 
 def _load_rules() -> ModuleType:
@@ -141,6 +143,7 @@ def single_guest(
     cpus: int = 1,
     memory: str = "256M",
     devices: Sequence[str] = (),
+    symbols_of: Path | str | None = None,
     paravirt: bool = True,
     reboot: bool = False,
     control: bool = False,
@@ -162,6 +165,8 @@ def single_guest(
     }
     if kind is not None:
         guest["kind"] = kind
+    if symbols_of is not None:
+        guest["symbols"] = str(symbols_of)
     table = {"version": 1, "guest": [guest]}
     description, files, findings = _compile(table, Path())
 
@@ -279,6 +284,20 @@ class _Files:
         self.modules: dict[str, Path] = {}
         self.findings: list[Any] = []
 
+    def _symbols(self, guest: Description, path: KeyPath) -> None:
+        """The table of the file's symbols takes its place."""
+        file = self._file(guest["symbols"], path)
+        if file is None:
+            return
+        try:
+            made = symbols.compiled(file)
+        except UsageError as error:
+            self._find("symbols-none", path, str(error).removeprefix(f"{file}: "))
+            return
+        name = f"{guest['name']}.sym"
+        self.modules[name] = made
+        guest["symbols"] = name
+
     def guest(self, guest: Description, path: KeyPath, bad: set[KeyPath]) -> None:
         """Replaces the paths of a guest by module names and fills in its kind."""
         beside, complete = 0, True
@@ -294,6 +313,8 @@ class _Files:
                 beside += (found.stat().st_size + _PAGE - 1) // _PAGE * _PAGE
                 names.append(self._name(found, guest["name"]))
             guest[key] = names
+        if guest.get("symbols"):
+            self._symbols(guest, (*path, "symbols"))
         file = self._file(guest["image"], (*path, "image")) if guest["image"] else None
         if file is None or (*path, "kind") in bad:
             return

@@ -23,7 +23,7 @@ _GROUPS = {
     "initrd": "Initrds and modules",
     "modules": "Initrds and modules", "cmdline": "Command lines", "policy": "Policies",
     "connect": "Connections", "share": "Connections", "path": "Paths",
-    "format": "The file's format",
+    "symbols": "Symbols", "format": "The file's format",
 }
 
 

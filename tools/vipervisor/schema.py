@@ -22,11 +22,14 @@ _TEXTS = {
     "cmdline": "the guest's command line",
     "modules": "a file or a list of further files, for multiboot images",
     "devices": "names of optional devices: `testdev` (ports 0xE0, 0xE4 and 0x2000-0x2017 of "
-    "QEMU's pc-testdev, and 64 KiB of device memory at 0xFF000000)",
+    "QEMU's pc-testdev, and 64 KiB of device memory at 0xFF000000), and in Python "
+    "`python-uart` (COM1, in the core's place) and `watchdog` (ports 0x570 to 0x577)",
     "paravirt": "show the KVM-compatible block at CPUID 0x40000100: the clock page that stock "
     "kernels know, no port delays; with `false` a kernel has to calibrate its clock by the timer",
     "hide": "CPUID features that the guest does not see: `avx2`, `aes`, ...; what is not in "
     "the machine is hidden anyway",
+    "symbols": "names of addresses at the prompt and in crash records: a System.map, an ELF file "
+    "with symbols, or a Linux kernel, whose own table is taken out of it",
     "on_crash": "what follows a crash",
     "on_poweroff": "what follows a power-off, or a value written to port 0xF4",
     "on_reboot": "what follows a reset that the guest asked for",
@@ -113,6 +116,7 @@ def schema() -> dict[str, Any]:
         "initrd": files,
         "modules": files,
         "cmdline": {"type": "string", "maxLength": rules.cmdline.CMDLINE_MAX},
+        "symbols": {"type": "string"},
         "devices": {"type": "array", "items": {"enum": list(reader.DEVICES)}},
         **{key: policy for key in reader.DEFAULT_POLICY},
     }

@@ -16,7 +16,8 @@ STEP = 2 * MIB
 VCPUS_MAX = 8
 HUGE = 1 << 40
 FORMAT = 1
-DEVICES = ("testdev",)  # names that `devices` knows
+PYTHON_DEVICES = ("python-uart", "watchdog")  # hv.devices adds these
+DEVICES = ("testdev",) + PYTHON_DEVICES  # names that `devices` knows
 POLICIES = ("stop", "restart", "pause")
 
 GUEST_KEYS, MACHINE_KEYS, POLICY_KEYS = values.GUEST, values.MACHINE, values.POLICY
@@ -158,6 +159,8 @@ class Reader:
             "paravirt": self._flag(row, "paravirt", True, path),
             "hide": self._hide(row.get("hide", []), path + ("hide",)),
         }
+        if row.get("symbols") is not None:
+            out["symbols"] = self._path(row["symbols"], path + ("symbols",))
         for key, do in DEFAULT_POLICY.items():
             out[key] = self._policy(row.get(key, do), path + (key,))
         return out

@@ -141,6 +141,9 @@ RULES = {
     "image-entry": ("the first instruction must be in it", "link it again"),
     "image-overlap": ("the later part would overwrite the earlier", "link it again"),
     "image-truncated": ("a part of the image is missing", "get the whole file"),
+    "symbols-none": (
+        "the monitor names addresses by a table of code",
+        "give a System.map, an ELF file that was not stripped, or a Linux kernel"),
     "image-place": ("the memory it wants is in use", "link it at 1 MiB"),
     "image-high": ("images lie below the hole at 3 GiB", "link it lower"),
     "image-too-big": ("it must fit into the guest's memory", "give the guest more memory"),

@@ -74,6 +74,9 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cmdline", default="", help="the guest's command line")
     parser.add_argument("--initrd", action="append", type=Path, default=[], metavar="FILE")
     parser.add_argument("--module", action="append", type=Path, default=[], metavar="FILE")
+    parser.add_argument(
+        "--symbols", type=Path, metavar="FILE", help="names of addresses: System.map, ELF, kernel"
+    )
     parser.add_argument("--device", action="append", default=[], metavar="NAME")
     parser.add_argument(
         "--no-paravirt", action="store_true", help="show the guest no KVM-compatible clock"
@@ -96,6 +99,7 @@ def plan(options: argparse.Namespace, accel: str) -> tuple[dict[str, Any], dict[
         cpus=options.cpus,
         memory=options.memory,
         devices=options.device,
+        symbols_of=options.symbols,
         paravirt=not options.no_paravirt,
         reboot=options.reboot,
         # Bochs runs its CPUs in turn: a second one for a single guest CPU only costs time.

@@ -219,3 +219,76 @@ VMCB = {
     "LASTEXCPFROM": (0x688, 8),
     "LASTEXCPTO": (0x690, 8),
 }
+
+# Bits of control words by the names that the headers of the core have for them (SDM volume
+# 3C, 24.6 to 24.8; APM volume 2, table B-1).
+BITS = {
+    "PIN_BASED_CONTROLS": (
+        (0, "EXTERNAL_INTERRUPT"), (3, "NMI"), (5, "VIRTUAL_NMI"), (6, "PREEMPTION_TIMER"),
+    ),
+    "PRIMARY_CONTROLS": (
+        (2, "INTERRUPT_WINDOW"), (3, "TSC_OFFSET"), (7, "HLT"), (10, "MWAIT"), (11, "RDPMC"),
+        (15, "CR3_LOAD"), (16, "CR3_STORE"), (19, "CR8_LOAD"), (20, "CR8_STORE"),
+        (22, "NMI_WINDOW"), (23, "MOV_DR"), (24, "UNCONDITIONAL_IO"), (28, "MSR_BITMAPS"),
+        (29, "MONITOR"), (31, "SECONDARY"),
+    ),
+    "SECONDARY_CONTROLS": (
+        (1, "EPT"), (3, "RDTSCP"), (5, "VPID"), (6, "WBINVD"), (7, "UNRESTRICTED"),
+        (12, "INVPCID"), (20, "XSAVES"),
+    ),
+    "EXIT_CONTROLS": (
+        (2, "SAVE_DEBUG"), (9, "HOST_64"), (15, "ACK_INTERRUPT"), (18, "SAVE_PAT"),
+        (19, "LOAD_PAT"), (20, "SAVE_EFER"), (21, "LOAD_EFER"),
+    ),
+    "ENTRY_CONTROLS": (
+        (2, "LOAD_DEBUG"), (9, "IA32E"), (14, "LOAD_PAT"), (15, "LOAD_EFER"),
+    ),
+    "INTERCEPT_VECTOR3": (
+        (0, "INTR"), (1, "NMI"), (2, "SMI"), (3, "INIT"), (4, "VINTR"), (5, "CR0_SEL_WRITE"),
+        (15, "RDPMC"), (18, "CPUID"), (19, "RSM"), (20, "IRET"), (22, "INVD"), (24, "HLT"),
+        (26, "INVLPGA"), (27, "IOIO_PROT"), (28, "MSR_PROT"), (30, "FERR_FREEZE"),
+        (31, "SHUTDOWN"),
+    ),
+    "INTERCEPT_VECTOR4": (
+        (0, "VMRUN"), (1, "VMMCALL"), (2, "VMLOAD"), (3, "VMSAVE"), (4, "STGI"), (5, "CLGI"),
+        (6, "SKINIT"), (9, "WBINVD"), (10, "MONITOR"), (11, "MWAIT"), (12, "MWAIT_ARMED"),
+        (13, "XSETBV"),
+    ),
+}
+
+_WIDTHS = (2, 8, 4, 8)  # bytes, by bits 14:13 of an encoding (SDM volume 3D, appendix B)
+_KINDS = ("control", "read-only data", "guest state", "host state")  # by bits 11:10
+
+
+def width(structure, name):
+    """Bytes of a field of "vmcs" or "vmcb"; 8 stands for the natural width, too."""
+    if structure == "vmcb":
+        return VMCB[name][1]
+    return _WIDTHS[VMCS[name] >> 13 & 3]
+
+
+def source(structure, name):
+    """What kind of field it is, and the section of the manual."""
+    if structure == "vmcb":
+        offset = VMCB[name][0]
+        area = ("control area", "B-1") if offset < 0x400 else ("state save area", "B-2")
+        return "%s (AMD APM vol. 2, table %s)" % area
+    return "%s (Intel SDM vol. 3D, appendix B)" % _KINDS[VMCS[name] >> 10 & 3]
+
+
+def unpack(name, value):
+    """The names of the bits of a control word that are set; unnamed ones as numbers."""
+    names = dict(BITS.get(name, ()))
+    return [names.get(bit, bit) for bit in range(64) if value >> bit & 1]
+
+
+def pack(name, bits):
+    """A control word from names and numbers of bits."""
+    numbers = {text: bit for bit, text in BITS.get(name, ())}
+    value = 0
+    for bit in bits:
+        if isinstance(bit, str) and bit not in numbers:
+            raise ValueError("%s has no bit %s; it has %s" % (
+                name, bit, ", ".join(sorted(numbers)) or "none with a name"))
+        value |= 1 << numbers.get(bit, bit)
+    return value
