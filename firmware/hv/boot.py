@@ -41,10 +41,11 @@ def start():
     if not findings:
         from hv import rules
 
-        started = 0
+        made = []
         for row, cpus in zip(description["guests"], rules.assign(description)):
-            started += _start(row, cpus, description.get("run") or {})
-        if started:
+            made.append(_make(row, cpus, description.get("run") or {}))
+        connect(description.get("connect"), [g for g in made if g is not None])
+        if sum([_start(g) for g in made if g is not None]):
             channel.booted(description.get("name", ""))
     if not events.quiet:
         host.banner(description)
@@ -62,7 +63,8 @@ def _problem(text):
     channel.error(text)
 
 
-def _start(row, cpus, run):
+def _make(row, cpus, run):
+    """The guest of a row, loaded and not yet started; None when that was not possible."""
     made = None
     try:
         made = guests.Guest(
@@ -76,13 +78,42 @@ def _start(row, cpus, run):
             row.get("modules") or ())
         if run.get("script"):
             _script(run["script"], made)
-        made.start()
-        return 1
+        return made
     except (ValueError, OSError) as e:
         _problem("%s was not started: %s" % (row.get("name"), events.said(e)))
         if made is not None:
             made.destroy()
+        return None
+
+
+def _start(made):
+    """1 when the guest was started."""
+    try:
+        made.start()
+        return 1
+    except (ValueError, OSError) as e:
+        _problem("%s was not started: %s" % (made.name, events.said(e)))
+        made.destroy()
         return 0
+
+
+def connect(rows, there, share=True):
+    """The connections of a partition, as far as both guests are there."""
+    if not rows:
+        return
+    from hv import devices
+
+    for row in rows:
+        pair = [g for name in row["guests"] for g in there if g.name == name]
+        if len(pair) < 2:
+            continue
+        memory = row.get("memory") if share else None
+        try:
+            devices.connect(pair[0], pair[1], memory, row.get("size") or 0, row.get("at"),
+                            row["ports"], row["irq"])
+        except (ValueError, OSError) as e:
+            _problem("%s and %s were not connected: %s" % (
+                pair[0].name, pair[1].name, events.said(e)))
 
 
 def _script(name, guest):
@@ -134,3 +165,6 @@ def again():
             guest._load = (
                 row["image"], tuple(row.get("initrd") or ()), row.get("cmdline") or "",
                 row.get("kind"), tuple(row.get("modules") or ()))
+    # On the first start they are there already. The memory is shared by the core.
+    bare = [g for g in guests.guests() if not g.devices]
+    connect(description.get("connect"), bare, share=False)

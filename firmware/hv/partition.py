@@ -76,6 +76,7 @@ class Partition:
                 boot.adopt(guest, row)
                 guest.load(row["image"], row["initrd"], row["cmdline"], row["kind"],
                            row["modules"])
+            boot.connect(partition.get("connect"), made)
             for guest in made:
                 guest.start()
         except BaseException:

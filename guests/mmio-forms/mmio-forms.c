@@ -10,7 +10,8 @@
 #include "strings.h"
 #include "window.h"
 
-enum { ROUNDS = 1, ZEROS_EVERY = 4, ARITHMETIC_FLAGS = 0x8D5, RFLAGS_FIXED = 2, BIT_OFFSET_MASK = 0x7FF };
+enum { ROUNDS = 1, ZEROS_EVERY = 4, ARITHMETIC_FLAGS = 0x8D5, RFLAGS_FIXED = 2, BIT_OFFSET_MASK = 0x7FF,
+    REACH = 0xA0 }; // bit strings reach farthest
 
 static struct state before;
 static uint64_t rounds;
@@ -53,6 +54,7 @@ static bool same(const struct form *form, unsigned place, unsigned round) {
     uint64_t operand = WINDOW_A + places[place].offset;
     bool zeros = (place + round) % ZEROS_EVERY == 0;
     random_state(form, operand, zeros);
+    windows_use(places[place].offset, REACH);
     window_fill(&window_a);
     if (zeros) {
         window_zero(&window_a);

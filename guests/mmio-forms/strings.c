@@ -40,7 +40,8 @@ static const struct {
     ENTRIES(cmps, repne), ENTRIES(scas, repne), { "movs rep l with 32-bit addresses", movs_address32 },
 };
 
-enum { RFLAGS_FIXED = 2, RFLAGS_DF = 0x400, COUNT_MAX = 40, EQUAL = 150 };
+enum { RFLAGS_FIXED = 2, RFLAGS_DF = 0x400, COUNT_MAX = 40, EQUAL = 150,
+    STRING_MIDDLE = 0xFE0, STRING_REACH = 0x160 };
 
 static const struct {
     enum backing source[2], destination[2];
@@ -115,6 +116,7 @@ static void check_string(unsigned which) {
 }
 
 void check_strings(void) {
+    windows_use(STRING_MIDDLE, STRING_REACH);
     for (unsigned i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
         check_string(i);
     }

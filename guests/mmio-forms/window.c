@@ -2,7 +2,8 @@
 #include "guest.h"
 #include "paging.h"
 
-enum { PORT_ECHO = 0xE0, USED_FIRST = 0xD00, USED_END = 0x1200 }; // what tests touch
+enum { PORT_ECHO = 0xE0, ALL_FIRST = 0xD00, ALL_END = 0x1200 };
+static uint64_t used_first = ALL_FIRST, used_end = ALL_END; // what the test may touch
 
 static uint8_t pages[6][WINDOW_SIZE] __attribute__((aligned(4096)));
 struct window window_a = { WINDOW_A, DEVICE_MEMORY, pages[0], pages[1], pages[2], { false, false } };
@@ -21,6 +22,12 @@ uint64_t random_number(void) { // xorshift64*
     return x * 0x2545F4914F6CDD1Dull;
 }
 
+void windows_use(uint64_t around, uint64_t reach) {
+    const uint64_t mask = ~(uint64_t)7;
+    used_first = (around - reach) & mask;
+    used_end = (around + reach) & mask;
+}
+
 void windows_init(void) {
     window_map(&window_a, MEMORY, MEMORY);
     window_map(&window_b, MEMORY, MEMORY);
@@ -36,7 +43,7 @@ static uint64_t physical(const struct window *w, unsigned page) {
 }
 
 void window_fill(struct window *w) {
-    for (unsigned i = USED_FIRST; i < USED_END; i += 8) {
+    for (uint64_t i = used_first; i < used_end; i += 8) {
         *(uint64_t *)(w->initial + i) = random_number();
     }
 }
@@ -48,7 +55,11 @@ void window_zero(struct window *w) {
 // The pages as they are mapped, through their identity mapping.
 static void each_page(struct window *w, uint8_t *other, bool out) {
     for (unsigned page = 0; page < 2; page++) {
-        uint64_t first = page == 0 ? USED_FIRST : 0, end = page == 0 ? PAGE_SIZE : USED_END - PAGE_SIZE;
+        uint64_t start = page * PAGE_SIZE, first = used_first > start ? used_first - start : 0;
+        uint64_t end = used_end > start + PAGE_SIZE ? PAGE_SIZE : used_end > start ? used_end - start : 0;
+        if (first >= end) {
+            continue;
+        }
         uint8_t *at = (uint8_t *)physical(w, page) + first;
         uint8_t *there = other + page * PAGE_SIZE + first;
         copy(out ? at : there, out ? there : at, end - first);
@@ -72,12 +83,12 @@ static uint8_t now[WINDOW_SIZE] __attribute__((aligned(4096)));
 
 bool window_same(struct window *w) {
     each_page(w, now, false);
-    return memcmp(now + USED_FIRST, w->due + USED_FIRST, USED_END - USED_FIRST) == 0;
+    return memcmp(now + used_first, w->due + used_first, used_end - used_first) == 0;
 }
 
 uint64_t window_difference(struct window *w) {
-    uint64_t i = USED_FIRST;
-    while (i < USED_END && now[i] == w->due[i]) {
+    uint64_t i = used_first;
+    while (i < used_end && now[i] == w->due[i]) {
         i++;
     }
     return i;

@@ -22,6 +22,8 @@ extern struct window window_a, window_b;
 
 bool device_present(void);
 void windows_init(void);
+// What follows touches no more than `reach` bytes on either side of an offset.
+void windows_use(uint64_t around, uint64_t reach);
 uint64_t random_number(void);
 void window_fill(struct window *w); // new random contents
 void window_zero(struct window *w); // or zeros

@@ -17,7 +17,7 @@ enum {
 };
 
 // What a CPU does between two commands.
-enum command { IDLE, SLEEP_DEAF, COUNT, TICK_TOCK, TIMER, NMI_SHADOW, NMI_PAIRS, BEAT, CRASH, EXIT };
+enum command { IDLE, SLEEP_DEAF, COUNT, TICK_TOCK, TIMER, NMI_SHADOW, NMI_PAIRS, RELAY, BEAT, CRASH, EXIT };
 
 struct cpu {
     volatile uint32_t starts, id, x2_id, command, done;
@@ -66,7 +66,13 @@ HANDLER(on_logical, add(&me()->logicals))
 HANDLER(on_timer, add(&me()->timers))
 HANDLER(on_flush, invlpg(window); me()->seen = *(volatile uint64_t *)window; add(&me()->flushes))
 
+extern const uint8_t relay_look[], relay_over[];
+
+// One that comes between the look and the HLT is not slept over.
 static bool on_nmi(struct trap_frame *frame) {
+    if (frame->rip >= (uintptr_t)relay_look && frame->rip < (uintptr_t)relay_over) {
+        frame->rip = (uintptr_t)relay_over;
+    }
     add(&me()->nmis);
     nmi_came(frame);
     return true;
@@ -77,6 +83,7 @@ static bool on_nmi(struct trap_frame *frame) {
 static volatile uint64_t shared_count;
 static volatile uint64_t tick; // a TSC value handed to and fro
 static volatile uint32_t turn, tick_rounds, tick_backwards;
+static volatile uint32_t relay_rounds, relay_boss;
 
 static void count(void) {
     for (unsigned i = 0; i < 20000; i++) {
@@ -100,6 +107,36 @@ static void tick_tock(uint32_t side) {
             turn = !side;
         }
         cpu_pause();
+    }
+}
+
+// With interrupts off, until the count of NMIs is another.
+static __attribute__((noinline)) void sleep_deaf(volatile uint32_t *count, uint32_t old) {
+    __asm__ volatile (
+        "relay_look: cmpl %1, %0\n"
+        "jne relay_over\n"
+        "hlt\n"
+        "relay_over:" : : "m" (*count), "r" (old) : "memory", "cc");
+}
+
+// NMIs to and fro; each sleeps deaf until the other's, so for a moment one is only about to
+// wake while the other sleeps already: nobody may take that for the end.
+static void relay(uint32_t to, bool first) {
+    struct cpu *cpu = me();
+    uint32_t from = cpu->nmis;
+    if (!first) {
+        add(&cpu->done);
+    }
+    for (uint32_t i = 0; i < relay_rounds; i++) {
+        if (first) {
+            apic_command(to, ICR_NMI);
+        }
+        while (cpu->nmis == from + i) {
+            sleep_deaf(&cpu->nmis, from + i);
+        }
+        if (!first) {
+            apic_command(to, ICR_NMI);
+        }
     }
 }
 
@@ -160,6 +197,7 @@ void ap_main(uint32_t number) {
             case TIMER: one_timer(); break;
             case NMI_SHADOW: nmi_shadow(); break;
             case NMI_PAIRS: nmi_pairs(); break;
+            case RELAY: relay(relay_boss, false); break;
             case BEAT: beat();
             case CRASH: crash();
             case EXIT: outb(PORT_EXIT, 7); break;
@@ -394,6 +432,28 @@ static void tick_with(uint32_t id) {
     failures += !wait_for(&cpus[id].done, done + 1);
 }
 
+static void relay_with(uint32_t id) {
+    uint32_t done = cpus[id].done;
+    relay_boss = apic_id();
+    cpus[id].command = RELAY;
+    apic_command(id, VPING);
+    if (!wait_for(&cpus[id].done, done + 1)) {
+        failures++;
+        return;
+    }
+    interrupts_off();
+    relay(id, true);
+    interrupts_on();
+    failures += !wait_for(&cpus[id].done, done + 2);
+}
+
+static void check_relay(uint32_t rounds) {
+    failures = 0;
+    relay_rounds = rounds;
+    for_each(relay_with);
+    expect("NMIs between deaf sleepers", failures == 0, "%u failures", failures);
+}
+
 static void check_tsc(void) {
     failures = 0;
     for_each(tick_with);
@@ -461,6 +521,7 @@ static void check_all(uint32_t expected, uint32_t rounds) {
     check_logical();
     check_together();
     check_shootdown(rounds);
+    check_relay(rounds);
     check_tsc();
     check_nmis();
     check_init_again();

@@ -26,7 +26,7 @@ void claims_apply(struct vcpu *v) {
         uint32_t slots = c->by_kind[kind] | c->by_kind[CLAIM_RAW];
         slots |= kind == EXIT_NESTED_FAULT ? c->by_kind[CLAIM_MMIO] : 0;
         bool claimed = claimable(kind) && slots != 0;
-        c->lone[kind] = slots != 0 ? (uint8_t)__builtin_ctz(slots) : 0;
+        c->lone[kind] = slots != 0 ? &c->claim[__builtin_ctz(slots)] : NULL;
         // Where Python only looks on, by the kind alone, there is a short way.
         bool watched = (slots & ~(c->watched & c->by_kind[kind])) == 0;
         exit_handler *handler = watched ? watch_handler(kind, (slots & (slots - 1)) == 0) : claim_exit;
@@ -85,7 +85,7 @@ int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint6
     c->instead |= mode == CLAIM_INSTEAD ? bit : 0;
     c->watched |= mode == CLAIM_WATCH ? bit : 0;
     c->by_kind[kind] |= bit;
-    c->claim[slot] = (struct claim) { .low = low, .span = high - low, .kind = kind };
+    c->claim[slot] = (struct claim) { .low = low, .span = high - low, .kind = kind, .slot = slot };
     apply_all(g);
     guest_unpark(g);
     return 0;

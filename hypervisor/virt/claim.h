@@ -27,7 +27,7 @@ enum claim_mode { CLAIM_AFTER, CLAIM_INSTEAD, CLAIM_WATCH };
 struct claim {
     uint64_t low, span; // of the first word: low to low + span, both included
     uint64_t hits;
-    uint32_t kind;
+    uint32_t kind, slot;
 };
 
 #define WATCH_RECORDS 1024
@@ -50,7 +50,7 @@ struct claims {
     uint32_t used, instead, watched; // one bit a slot
     uint32_t by_kind[CLAIM_KINDS];
     struct claim claim[CLAIMS];
-    uint8_t lone[EXIT_KINDS]; // the slot, where only one is about a kind
+    struct claim *lone[EXIT_KINDS]; // where only one is about a kind
     struct watch *watch; // made by the first CLAIM_WATCH
     struct mmio_range under[MMIO_RANGES]; // the core's ranges, while claims are told of them; size 0: not so
 };

@@ -41,8 +41,11 @@ static inline __attribute__((always_inline)) void exit_known_words(const struct 
         case EXIT_IO:
             word[0] = e->io.port;
             word[1] = e->io.size;
-            word[2] = !e->io.in;
-            word[3] = e->io.in ? 0 : gpr[GPR_RAX] & UINT64_MAX >> (64 - 8 * e->io.size);
+            word[2] = word[3] = 0;
+            if (!e->io.in) {
+                word[2] = 1;
+                word[3] = gpr[GPR_RAX] & UINT64_MAX >> (64 - 8 * e->io.size);
+            }
             break;
         case EXIT_NESTED_FAULT:
             word[0] = e->nested.gpa;

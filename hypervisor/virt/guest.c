@@ -426,7 +426,8 @@ void guest_deaf(struct vcpu *v) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < g->vcpu_count; i++) {
         const struct vcpu *other = g->vcpus[i];
-        if ((other->requests & (REQ_NMI | REQ_INIT | REQ_SIPI)) != 0) {
+        if ((other->requests & (REQ_NMI | REQ_INIT | REQ_SIPI)) != 0
+            || __atomic_load_n(&other->nmis, __ATOMIC_SEQ_CST) != 0) {
             return;
         }
         barrier();

@@ -101,16 +101,28 @@ static void offer_interrupt(struct vcpu *v) {
     }
 }
 
-static void inject_nmi(struct vcpu *v) {
+static void rouse(struct vcpu *v) {
     if (v->state == VCPU_HALTED) {
         v->deaf = false;
         v->state = VCPU_RUNNABLE;
     }
-    clear(v, REQ_NMI); // after that, for guest_deaf
-    uint32_t count = __atomic_exchange_n(&v->nmis, 0, __ATOMIC_ACQ_REL);
-    if (v->state == VCPU_WAIT_SIPI) {
+}
+
+// Whoever sends an NMI counts it and then asks. Until v is seen to be awake either the count
+// or the request stands: guest_deaf looks at those, and then at the state.
+static void inject_nmi(struct vcpu *v) {
+    if (__atomic_load_n(&v->nmis, __ATOMIC_SEQ_CST) != 0) {
+        rouse(v);
+    }
+    clear(v, REQ_NMI);
+    if (__atomic_load_n(&v->nmis, __ATOMIC_SEQ_CST) != 0) {
+        rouse(v);
+    }
+    uint32_t count = __atomic_exchange_n(&v->nmis, 0, __ATOMIC_SEQ_CST);
+    if (count == 0 || v->state == VCPU_WAIT_SIPI) {
         return; // SDM 3A 10.6.1: ignored until the start-up IPI
     }
+    rouse(v);
     // More than the back end has latches for are one.
     for (uint32_t i = 0; i < count && i < NMIS_AT_ONCE; i++) {
         virt->inject(v, EVENT_VALID | EVENT_NMI << EVENT_TYPE_SHIFT | EXC_NMI, 0);

@@ -30,20 +30,29 @@ void watch_free(struct guest *g) {
 // ---- Writing, on the vCPU's CPU ----
 
 // A place in the ring, NULL when it is full. With several vCPUs they race for it.
-always struct watch_record *take_place(struct watch *ring, bool alone, uint64_t *number) {
+static __attribute__((noinline)) struct watch_record *take_place_among(struct watch *ring, uint64_t *number) {
     uint64_t head = __atomic_load_n(&ring->head, __ATOMIC_RELAXED);
     do {
-        if (__builtin_expect(head - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) >= WATCH_RECORDS, 0)) {
+        if (head - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) >= WATCH_RECORDS) {
             __atomic_fetch_add(&ring->drops, 1, __ATOMIC_RELAXED);
             return NULL;
-        }
-        if (alone) {
-            ring->head = head + 1;
-            break;
         }
     } while (!__atomic_compare_exchange_n(&ring->head, &head, head + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
     *number = head;
     return &ring->records[head % WATCH_RECORDS];
+}
+
+always struct watch_record *take_place(struct watch *ring, uint64_t *number) {
+    uint64_t head = ring->head;
+    if (__builtin_expect(head - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) >= WATCH_RECORDS, 0)) {
+        __atomic_fetch_add(&ring->drops, 1, __ATOMIC_RELAXED);
+        return NULL;
+    }
+    ring->head = head + 1;
+    *number = head;
+    struct watch_record *r = &ring->records[head % WATCH_RECORDS];
+    __asm__ ("" : "+r" (r)); // the compiler would work it out again for each field
+    return r;
 }
 
 // True: it is the first since the ring was read, and somebody must be told. The record is
@@ -54,7 +63,8 @@ always bool put(struct vcpu *v, const struct exit_record *e, const struct exit_w
     uint32_t slot) {
     struct watch *ring = v->guest->claims.watch;
     uint64_t number;
-    struct watch_record *r = take_place(ring, v->guest->vcpu_count == 1, &number);
+    bool alone = v->guest->vcpu_count == 1;
+    struct watch_record *r = __builtin_expect(alone, 1) ? take_place(ring, &number) : take_place_among(ring, &number);
     if (r == NULL) {
         return false;
     }
@@ -91,12 +101,10 @@ always bool unseen(const struct exit_record *e, uint32_t kind) {
 
 // One watch alone is about the kind.
 always bool watch_lone(struct vcpu *v, struct exit_record *e, uint32_t kind) {
-    struct claims *c = &v->guest->claims;
-    uint32_t slot = c->lone[kind];
-    struct claim *k = &c->claim[slot];
+    struct claim *k = v->guest->claims.lone[kind];
     if (exit_first_word(v, e, kind) - k->low <= k->span && !unseen(e, kind)) {
         __atomic_fetch_add(&k->hits, 1, __ATOMIC_RELAXED);
-        if (__builtin_expect(put(v, e, NULL, kind, slot), 0)) {
+        if (__builtin_expect(put(v, e, NULL, kind, k->slot), 0)) {
             return notify(v, e);
         }
     }

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -92,7 +92,9 @@ class Pc:
         text = file.read_bytes()[::2].decode("latin-1").replace("\0", " ")
         return [text[at : at + COLUMNS].rstrip() for at in range(0, len(text), COLUMNS)]
 
-    def expect(self, pattern: str, limit: float = 60.0) -> re.Match[str]:
+    def expect(
+        self, pattern: str, limit: float = 60.0, meanwhile: Callable[[], object] | None = None
+    ) -> re.Match[str]:
         """Wait until the screen shows it (the whole screen, a line a line)."""
         compiled = re.compile(pattern, re.MULTILINE)
         end = time.monotonic() + limit
@@ -102,6 +104,8 @@ class Pc:
                 return match
             if time.monotonic() > end:
                 raise AssertionError(f"the screen did not show /{pattern}/ within {limit:g} s")
+            if meanwhile is not None:
+                meanwhile()
             time.sleep(LOOK_EVERY)
 
     def ask(self, line: str, answer: str = "") -> None:

@@ -48,7 +48,7 @@ def test_every_line_of_the_io_apic(run_guest: Run) -> None:
 
 
 def test_instructions_on_device_memory(run_guest: Run) -> None:
-    check(run_guest("mmio-forms", devices=["testdev"], timeout=120))
+    check(run_guest("mmio-forms", devices=["testdev"], timeout=200))
 
 
 def test_locked_instructions_on_misaligned_device_memory(run_guest: Run) -> None:

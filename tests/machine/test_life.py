@@ -39,8 +39,9 @@ def look(g, state):
 g = hv.Guest("probe", cpus=CPU, memory="2M")
 state = "new"
 for n, verb in enumerate(WALK):
-    look(g, state)
-    if verb == "wait":
+    if verb != "wait":
+        look(g, state)
+    else:  # it may have crashed already
         state = g.wait("crash", timeout=100)
         continue
     after = moves.MOVES[verb][state]

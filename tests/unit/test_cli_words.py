@@ -107,7 +107,7 @@ def test_schema_knows_every_key_and_limit() -> None:
     for key, entry in guest["properties"].items():
         assert entry.get("description"), key
         assert len(entry) > 1 + ("default" in entry), f"{key} may be anything"
-    assert set(value["properties"]) == {"version", "machine", "guest"}
+    assert set(value["properties"]) == {"version", "machine", "guest", "connect"}
     name = guest["properties"]["name"]
     for text, good in [("linux", True), ("1st", False), ("x" * 32, False), ("_a9", True)]:
         assert bool(re.search(name["pattern"], text)) is good

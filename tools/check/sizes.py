@@ -1,4 +1,4 @@
-"""The core stays small enough to read: at most 18,000 lines of C and assembly, blank lines and
+"""The core stays small enough to read: at most 19,000 lines of C and assembly, blank lines and
 whole-line comments apart: two back ends, a whole PC's devices and the emulation of device
 accesses."""
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from check.files import walk
 
-CORE_LINES = 18_000
+CORE_LINES = 19_000
 
 
 def check(root: Path) -> list[str]:

@@ -20,9 +20,10 @@ _GROUPS = {
     "type": "Keys", "machine": "The machine", "board": "The machine", "guest": "Guests",
     "name": "Names", "size": "Memory", "memory": "Memory", "cpus": "CPUs", "cpu": "CPUs",
     "hide": "CPUs", "kind": "Images", "image": "Images", "device": "Devices",
-    "initrd": "Initrds and modules", "symbols": "Images",
+    "initrd": "Initrds and modules",
     "modules": "Initrds and modules", "cmdline": "Command lines", "policy": "Policies",
-    "path": "Paths", "format": "The file's format",
+    "connect": "Connections", "share": "Connections", "path": "Paths",
+    "symbols": "Symbols", "format": "The file's format",
 }
 
 
@@ -157,11 +158,15 @@ def keys() -> str:
     properties = schema()["properties"]
     guest = properties["guest"]["items"]
     policy = guest["properties"]["on_crash"]["oneOf"][1]["properties"]
+    joined = properties["connect"]["items"]
     parts = [
         "### `[machine]`", "", "Both keys may be left out; the machine then gets what the guests "
         "need.", "", *_table(properties["machine"]["properties"], []), "",
         "### `[[guest]]`", "", *_table(guest["properties"], guest["required"]), "",
-        "The last three are a word or a table:", "", *_table(policy, ["do"]),
+        "The last three are a word or a table:", "", *_table(policy, ["do"]), "",
+        "### `[[connect]]`", "",
+        "Two guests with a doorbell each, and, where the last three keys are given, memory in "
+        "common.", "", *_table(joined["properties"], joined["required"]),
     ]
     return "\n".join(parts)
 

@@ -46,6 +46,30 @@ _MACHINE_TEXTS = {
 }
 
 
+def _connect(rules: Any) -> dict[str, Any]:
+    connect = rules.connect
+    address = {"type": "integer", "minimum": 0, "multipleOf": connect.PAGE}
+    keys: dict[str, Any] = {
+        "guests": {"type": "array", "minItems": 2, "maxItems": 2, "uniqueItems": True,
+                   "items": {"type": "string"},
+                   "description": "the names of the two; the first one's memory is shared"},
+        "ports": {"type": "integer", "default": connect.PORTS, "minimum": 0,
+                  "maximum": 0x10000 - connect.SPAN,
+                  "description": "the first of 8 ports of either's doorbell: a write to the "
+                  "first rings at the other, a read counts rings here and ends them"},
+        "irq": {"type": "integer", "default": connect.IRQ, "minimum": 0,
+                "maximum": connect.LINES - 1,
+                "description": "its interrupt line, pulsed by a ring"},
+        "memory": {**address, "description": "shared memory: its address in the first guest"},
+        "size": {**_SIZE, "description": 'its size, a multiple of 4K: `"64K"`'},
+        "at": {**address, "description": "its address in the second guest, where that has "
+               "nothing: from 0xC0000000 to 0xFE000000"},
+    }
+    entry = {"type": "object", "properties": keys, "required": ["guests"],
+             "additionalProperties": False}
+    return {"type": "array", "items": entry}
+
+
 def schema() -> dict[str, Any]:
     """The schema; every name and every limit in it is the rules' own."""
     rules = partition.rules
@@ -129,6 +153,7 @@ def schema() -> dict[str, Any]:
             },
         },
     }
+    top["connect"] = _connect(rules)
     return {
         "$schema": _ID,
         "title": "Vipervisor partition",

@@ -37,6 +37,7 @@ def connect(one, other, memory=None, size=0, at=None, ports=0x580, irq=10):
         _hv.guest_share(one.id, memory, size, other.id, memory if at is None else at)
     ends = Doorbell(), Doorbell()
     ends[0].peer, ends[1].peer = ends[1], ends[0]
-    for guest, end in zip((one, other), ends):
-        guest.attach(end, ports=(ports, ports + 7), irq=irq)
+    for guest, end, peer in ((one, ends[0], other), (other, ends[1], one)):
+        name = "doorbell" if "doorbell" not in guest.devices else "doorbell_" + peer.name
+        guest.attach(end, ports=(ports, ports + 7), irq=irq, name=name)
     return ends

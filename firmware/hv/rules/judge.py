@@ -1,5 +1,6 @@
 """What guests ask for together: names, CPUs, memory. Works on partition.json's form."""
 
+from . import connect
 from .sizes import size_text
 from .table import Finding
 
@@ -58,6 +59,7 @@ def judge(partition, key, machine=None, images=0):
     have = (machine or partition["machine"]).get("cpus")
     _cpus(out, partition, key, have, machine is not None)
     _memory(out, partition, key, machine, images)
+    connect.judge(out, partition)
     if machine is not None:
         for name in machine.get("missing") or ():
             out.append(Finding("machine-missing", (key,), "the machine lacks %s" % name))

@@ -4,7 +4,7 @@ One reader for both: `Form.TOML` (as people write it) and `Form.JSON` (as the ho
 compiled it, sizes in bytes).
 """
 
-from . import cmdline, features, values
+from . import cmdline, connect, features, values
 from .image import KINDS
 from .judge import CPUS_MAX, GUESTS_MAX
 from .names import nearest
@@ -34,8 +34,8 @@ class Form:
         self.compiled = compiled
 
 
-TOML = Form(("version", "machine", "guest"), "version", "guest", False)
-JSON = Form(("format", "name", "machine", "guests", "run"), "format", "guests", True)
+TOML = Form(("version", "machine", "guest", "connect"), "version", "guest", False)
+JSON = Form(("format", "name", "machine", "guests", "connect", "run"), "format", "guests", True)
 
 
 is_int = values.is_int
@@ -74,6 +74,9 @@ class Reader:
             self.find("guest-many", (self.form.guests, GUESTS_MAX), "%d guests" % len(rows))
         for i, row in enumerate(rows):
             partition["guests"].append(self._guest(row, (self.form.guests, i)))
+        rows = connect.read(self, description)
+        if rows:
+            partition["connect"] = rows
         return partition
 
     # -- pieces

@@ -94,6 +94,17 @@ RULES = {
     "cmdline-unused": ("such an image has no way to be told of it", "leave it out"),
     "cmdline-console": ("a guest has one serial port and a text screen", "write console=ttyS0"),
     "cmdline-root": ("a guest has no such disk", "give it an initrd"),
+    # Connections of two guests.
+    "connect-table": ("connections are a list of tables", "write [[connect]]"),
+    "connect-guests": ("a connection joins two guests", 'write guests = ["one", "two"]'),
+    "connect-ports": ("a doorbell has 8 ports of its own", "write ports = 0x580"),
+    "connect-irq": ("a doorbell has an interrupt line of its own", "write irq = 10"),
+    "share-whole": ("shared memory is said by three keys", "write memory, size and at"),
+    "share-step": ("memory is shared in pages of 4 KiB", "take a multiple of 4K, 0x1000"),
+    "share-outside": ("the first guest shares memory of its own", "take a smaller address"),
+    "share-over": (
+        "the second guest has memory, its APICs or another connection there",
+        "take an address from 0xc0000000 to 0xfe000000"),
     "policy-unknown": (
         "it must be known what to do when the guest ends", 'use "stop", "restart" or "pause"'),
     "policy-do": ("a table of a policy says what to do", 'write do = "restart" in it'),
