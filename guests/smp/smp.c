@@ -521,7 +521,7 @@ static void check_all(uint32_t expected, uint32_t rounds) {
     check_logical();
     check_together();
     check_shootdown(rounds);
-    check_relay(rounds);
+    check_relay(rounds / 4);
     check_tsc();
     check_nmis();
     check_init_again();

@@ -23,7 +23,7 @@ ROUNDS = {"svm": 1000, "vmx": 200}
 @pytest.mark.parametrize("mode", ["", "x2"])
 def test_interrupts_between_cpus(run_guest: Run, backend: str, mode: str) -> None:
     line = f"rounds={ROUNDS[backend]} {mode}"
-    run = run_guest("smp", cpus=CPUS[backend], cmdline=line, timeout=LIMIT)
+    run = run_guest("smp", cpus=CPUS[backend], cmdline=line, timeout=2 * LIMIT)
     check(run)
     assert f"shootdown of {CPUS[backend] - 1} CPUs" in run.output
 
