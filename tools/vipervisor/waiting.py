@@ -12,6 +12,10 @@ from .errors import WaitTimeout
 
 T = TypeVar("T")
 
+# Seconds. A signal that comes between CPython's last look for one and its sleep does not end
+# the sleep: its handler runs after the sleep, which therefore is not long.
+_LOOK = 0.25
+
 
 class Bell:
     """One lock and one condition for everything that a machine's threads learn.
@@ -74,4 +78,4 @@ class Bell:
             finally:
                 self._lock.release()
                 signals.release()
-            rung.acquire(timeout=left)
+            rung.acquire(timeout=min(left, _LOOK))
