@@ -131,8 +131,12 @@ static inline void cpu_pause(void) {
 // Sleeps until an interrupt. STI's shadow covers the HLT, so an interrupt that
 // comes between the two ends the sleep. Call with interrupts disabled; returns
 // with them disabled.
+//
+// TPR is 0 all along; writing it makes the APIC look again at what is pending. QEMU with a
+// thread for each CPU needs that: its #VMEXIT takes V_IRQ out of the CPU's interrupt flags
+// without a lock, and the flag of an interrupt that comes at the same moment may be lost.
 static inline void cpu_sleep(void) {
-    __asm__ volatile ("sti; hlt; cli" : : : "memory");
+    __asm__ volatile ("mov %0, %%cr8; sti; hlt; cli" : : "r" (UINT64_C(0)) : "memory");
 }
 
 #define barrier() __asm__ volatile ("" : : : "memory")

@@ -109,6 +109,17 @@ static void fill_debug(struct vcpu *v, const struct vmcb *b, struct exit_record 
 }
 
 // The window is open: the dummy V_IRQ must go before it is taken.
+// What comes from outside comes in a shadow, too. Where the next entry does not load that, a
+// window that is asked for already would open inside: between STI and HLT, and the guest would
+// sleep over what its handler has just told it.
+static void fill_interrupt(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
+    fill_info(v, b, e);
+    if ((b->v_intr & V_IRQ) && (b->interrupt_shadow & INTERRUPT_SHADOW) && !virt_caps.shadow_loaded) {
+        virt->window(v, false);
+        virt->window(v, true);
+    }
+}
+
 static void fill_window(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
     (void)b;
     (void)e;
@@ -128,8 +139,8 @@ static const struct svm_exit svm_exits[SVM_EXIT_CODES] = {
     FROM_TO(VMEXIT_DR0_WRITE, VMEXIT_DR0_WRITE + 15) = {EXIT_DR, fill_dr},
     FROM_TO(VMEXIT_EXCP0, VMEXIT_EXCP0 + 31) = {EXIT_EXCEPTION, fill_exception},
     [VMEXIT_EXCP0 + EXC_DB] = {EXIT_EXCEPTION, fill_debug},
-    [VMEXIT_INTR] = {EXIT_INTERRUPT, NULL},
-    [VMEXIT_NMI] = {EXIT_NMI, fill_info},
+    [VMEXIT_INTR] = {EXIT_INTERRUPT, fill_interrupt},
+    [VMEXIT_NMI] = {EXIT_NMI, fill_interrupt},
     // Taken by the firmware or, for INIT, kept pending at the STGI (15.21.8).
     [VMEXIT_SMI] = {EXIT_NONE, NULL},
     [VMEXIT_INIT] = {EXIT_NONE, NULL},
