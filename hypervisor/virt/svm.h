@@ -44,7 +44,8 @@ struct svm_control {
     uint8_t nmi_waiting;
     uint8_t step; // enum svm_step
     bool step_swallow; // the #DB of this exit is the monitor's own
-    uint64_t iret_rip, step_rip, step_flags, step_dr6;
+    uint64_t iret_rip, step_rip, step_flags, step_dr6, step_shadow;
+    uint64_t shadow_rip; // where an interrupt has met a shadow that entry does not load
     // As they were before the last entry with SVM_ATTENTION_CHECK: QEMU and Bochs
     // overwrite the VMCB's save area with the monitor's state when they refuse one.
     uint64_t checked_rip, checked_rsp, checked_rax;

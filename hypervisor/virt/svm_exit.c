@@ -108,18 +108,28 @@ static void fill_debug(struct vcpu *v, const struct vmcb *b, struct exit_record 
     }
 }
 
-// The window is open: the dummy V_IRQ must go before it is taken.
-// What comes from outside comes in a shadow, too. Where the next entry does not load that, a
-// window that is asked for already would open inside: between STI and HLT, and the guest would
-// sleep over what its handler has just told it.
+// What comes from outside comes in a shadow, too. Where the next entry does not load that, it is
+// kept here: an exit right behind that entry finds the guest where it was. And a window that is
+// asked for already would open inside: between STI and HLT, and the guest would sleep over what
+// its handler has just told it.
 static void fill_interrupt(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
+    struct svm_control *c = svm_control(v);
     fill_info(v, b, e);
-    if ((b->v_intr & V_IRQ) && (b->interrupt_shadow & INTERRUPT_SHADOW) && !virt_caps.shadow_loaded) {
+    if (virt_caps.shadow_loaded) {
+        return;
+    }
+    if (b->interrupt_shadow & INTERRUPT_SHADOW) {
+        c->shadow_rip = b->rip;
+    } else if (b->rip == c->shadow_rip) {
+        c->vmcb.interrupt_shadow |= INTERRUPT_SHADOW;
+    }
+    if ((b->v_intr & V_IRQ) && (c->vmcb.interrupt_shadow & INTERRUPT_SHADOW)) {
         virt->window(v, false);
         virt->window(v, true);
     }
 }
 
+// The window is open: the dummy V_IRQ must go before it is taken.
 static void fill_window(struct vcpu *v, const struct vmcb *b, struct exit_record *e) {
     (void)b;
     (void)e;

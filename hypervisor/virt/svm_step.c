@@ -51,6 +51,7 @@ static void begin(struct vcpu *v) {
     c->step = SVM_STEP_ARMED;
     c->step_rip = v->rip;
     c->step_dr6 = b->dr6;
+    c->step_shadow = b->interrupt_shadow & INTERRUPT_SHADOW;
     c->step_flags = b->rflags & RFLAGS_TF;
     b->rflags |= RFLAGS_TF;
     b->v_intr &= ~V_IRQ; // the window would open before the step
@@ -66,6 +67,9 @@ static void end(struct vcpu *v, bool done, bool moved) {
         return;
     }
     c->step = SVM_STEP_NONE;
+    if (!done && !moved && !virt_caps.shadow_loaded) {
+        b->interrupt_shadow |= c->step_shadow; // an exit came before the step, and has lost it
+    }
     if (!done || !c->nmi_iret) {
         b->rflags = (b->rflags & ~RFLAGS_TF) | c->step_flags; // an IRET has loaded them
     }
