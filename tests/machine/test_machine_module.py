@@ -73,7 +73,7 @@ def test_the_clock(run: Callable[[str], str], backend: str) -> None:
     assert 0 <= now[7] < 1_000_000
     # A new time holds for time.time(), for the chip, and over a soft reset.
     assert run(
-        "machine.RTC().datetime((2031, 12, 31, 2, 12, 34, 56, 0))\n"
+        "machine.RTC().datetime((2031, 12, 31, 2, 12, 34, 5, 0))\n"
         "print(time.gmtime()[:5])"
     ) == "(2031, 12, 31, 12, 34)"
     cmos = "def cmos(i):\n _hv.outb(0x70, i)\n return _hv.inb(0x71)\n"
@@ -84,7 +84,8 @@ def test_the_clock(run: Callable[[str], str], backend: str) -> None:
         year, month, day, hour, minute = (
             int(f"{n:x}") for n in (year, month, day, hour, minute)
         )
-    assert (year, month, day, weekday, minute) == (31, 12, 31, 4, 34)
+    assert (year, month, day, weekday) == (31, 12, 31, 4)
+    assert minute in (34, 35)  # a slow host reads it seconds later, an idle Bochs runs ahead
     # Bochs 2.7 takes a time that is set for summer time when the next second begins.
     assert hour == 12 or (hour == 11 and backend == "vmx")
 

@@ -72,4 +72,5 @@ def test_linux_by_its_own_table_wherever_it_lies(boot: Boot, tmp_path: Path) -> 
     )
     lines = said.replace("\r", "").splitlines()
     assert lines[0] == "entry_SYSCALL_64+0x0 (linux.sym)"
-    assert "+0x" in lines[1] and "slide 0x" in lines[2] and lines[3] == "True", said
+    # It may have been paused in a program, whose addresses have no names.
+    assert lines[1] and "slide 0x" in lines[2] and lines[3] == "True", said
