@@ -64,11 +64,12 @@ void apic_send_raw(uint32_t target, uint32_t command) {
         return;
     }
     uint64_t flags = irq_save(); // ICR is two writes: an interrupt between them may send too
-    apic_write(APIC_ICR_HIGH, target << 24);
-    apic_write(APIC_ICR, command);
+    // Before, not after: who was just sent something uses the emulator's or the bus's lock now.
     while ((apic_read(APIC_ICR) & ICR_BUSY) != 0) {
         cpu_pause();
     }
+    apic_write(APIC_ICR_HIGH, target << 24);
+    apic_write(APIC_ICR, command);
     irq_restore(flags);
 }
 
