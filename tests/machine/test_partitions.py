@@ -47,4 +47,5 @@ def test_guests_take_turns_on_cpu_0(boot: Callable[..., Machine]) -> None:
     machine = boot([{**spin, "name": name} for name in ("one", "two", "three")], cpus=1)
     for name in ("one", "two", "three"):
         machine.console(name, LIMIT).expect("beat 3\\b", timeout=LIMIT)
-    assert machine.exec("print([g.info['vcpus'][0][0] for g in hv.guests()])").strip() == "[0, 0, 0]"
+    said = machine.exec("print([g.info['vcpus'][0][0] for g in hv.guests()])")
+    assert said.strip() == "[0, 0, 0]"
