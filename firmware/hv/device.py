@@ -70,21 +70,27 @@ class Device:
         def call():
             if self.guest is not guest or guest is None or not guest.exists():
                 return
-            try:
-                function()
-            except Exception as e:
-                from hv import events
-
-                if guest.state == "running":
-                    guest.pause()
-                events.complain("[%s] paused: a timer of %s failed\n%s" % (
-                    guest.name, self.name, events.traceback(e).strip()))
+            _called(self, "a timer", function)
 
         return call
 
     def __repr__(self):
         where = self.guest.name if self.guest is not None else "not attached"
         return "<%s %s, %s>" % (type(self).__name__, self.name or "", where)
+
+
+def _called(device, what, function):
+    """Calls what a program wrote, from the pump: when it fails, its guest is paused."""
+    guest, name = device.guest, device.name
+    try:
+        _hv.interruptible(function)
+    except BaseException as e:
+        from hv import events
+
+        if guest.exists() and guest.state == "running":
+            guest.pause()
+        events.complain("[%s] paused: %s of %s failed\n%s" % (
+            guest.name, what, name, events.traceback(e).strip()))
 
 
 def _ports(device, base):
@@ -197,7 +203,7 @@ def console_event(guest_id):
     guest = vm.by_id(guest_id)
     if guest._slots:
         for device, _ in list(guest._slots.devices.values()):
-            device.console_event()
+            _called(device, "console_event()", device.console_event)
 
 
 def detach(guest, device):
@@ -220,7 +226,7 @@ def reset_all(guest):
     if guest._slots:
         for device, _ in list(guest._slots.devices.values()):
             device.cancel()
-            device.reset()
+            _hv.interruptible(device.reset)
 
 
 def forget_all(guest):

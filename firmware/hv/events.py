@@ -29,12 +29,15 @@ _draining = False
 _seen = {}  # guest id -> last state told
 
 
-def wake(first=None):
-    """For `_hv.notify`, with the first event."""
+def wake(event=None):
+    """For `_hv.notify`, with each event, and without one when the time of an alarm has come."""
     try:
-        if first is not None:
-            handle(first)
-        pump()
+        if event is None:
+            pump()
+        else:
+            handle(event)
+            if _runs:
+                _execute()
     except Exception as e:  # an error here must not end up in an unrelated statement
         notice("hv: internal error, please report it: %s" % traceback(e).strip())
 
@@ -60,7 +63,12 @@ def complain(text):
 
 def pump():
     """Handles every event there is. May be called from anywhere: from a wait at the
-    prompt, and between its bytecodes by the core."""
+    prompt, and between its bytecodes by the core. Ctrl-C waits until it is through, except
+    in what a program gave it to call."""
+    _hv.uninterrupted(_pump)
+
+
+def _pump():
     global _draining
     if not _draining:
         _draining = True
@@ -162,9 +170,11 @@ def _reload(guest, start):
         if start:
             guest.start()
             notice("[%s] started again" % guest.name)
-    except (OSError, ValueError) as e:
-        notice("[%s] not started again: %s" % (guest.name, said(e)))
-        channel.error("%s: %s" % (guest.name, said(e)))
+    except BaseException as e:  # reset() of a device, too
+        expected = isinstance(e, (OSError, ValueError))
+        why = said(e) if expected else traceback(e).strip()
+        notice("[%s] not started again: %s" % (guest.name, why))
+        channel.error("%s: %s" % (guest.name, why))
 
 
 def said(error):
@@ -220,7 +230,7 @@ def _run(stream, source):
     failed = None
     _hv.capture(stream)
     try:
-        exec(compile(str(source, "utf-8"), "<exec>", "exec"), namespace)
+        _hv.interruptible(exec, compile(str(source, "utf-8"), "<exec>", "exec"), namespace)
     except SystemExit:
         pass
     except BaseException as e:

@@ -301,7 +301,7 @@ class Watch(Handler):
 
             events.notice("[%s] %r" % (self.guest.name, seen))
         else:
-            self.function(seen)
+            _hv.interruptible(self.function, seen)
 
     def remove(self):
         self.off()
@@ -340,7 +340,7 @@ def watched(guest_id):
             continue  # removed since
         try:
             owner.take(Seen(kind, vcpu, rip, tsc, words))
-        except Exception as e:
+        except BaseException as e:
             owner.remove()
             events.complain("[%s] %s removed: its function failed\n%s" % (
                 guest.name, owner.name, events.traceback(e).strip()))
@@ -383,7 +383,7 @@ def _several(x, waiting):
     result = None
     for slot in range(SLOTS):
         if before >> slot & 1:
-            result = table[slot](x)
+            result = _hv.interruptible(table[slot], x)
             if result is not None or x.answered:
                 break
     after = waiting & ~before
@@ -391,7 +391,7 @@ def _several(x, waiting):
         return result
     for slot in range(SLOTS):
         if after >> slot & 1:
-            result = table[slot](x)
+            result = _hv.interruptible(table[slot], x)
             if result is not None and hasattr(result, "send"):
                 return result
     return None

@@ -4,6 +4,7 @@ Where asyncio runs already (asyncio.run() at the prompt) they are its tasks; oth
 its queue is stepped here, between bytecodes and when the prompt is idle.
 """
 
+import _hv
 from hv import exits, timers
 
 TICK = 5  # milliseconds between looks at the queue when a timer of it is far
@@ -50,10 +51,10 @@ def step():
         try:
             data = task.data
             if not data:
-                task.coro.send(None)
+                _hv.interruptible(task.coro.send, None)
             else:
                 task.data = None
-                task.coro.throw(data)
+                _hv.interruptible(task.coro.throw, data)
         except BaseException as e:
             _ended(task, e)
         finally:

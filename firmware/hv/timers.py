@@ -66,8 +66,8 @@ class Timer:
         if self.again:
             after(self, self.milliseconds, self._call)
         try:
-            self.function()
-        except Exception as e:
+            _hv.interruptible(self.function)
+        except BaseException as e:
             from hv import events
 
             self.cancel()

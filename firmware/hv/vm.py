@@ -61,7 +61,7 @@ def _choose(cpus):
     if len(set(cpus)) < count:
         raise ValueError("cpus=%s names a cpu twice" % cpus)
     if 0 in cpus and count > 1:
-        raise ValueError("cpus=%s: cpu 0 runs a guest in slices, alone" % cpus)
+        raise ValueError("cpus=%s: a guest on cpu 0 runs in slices and has no other cpu" % cpus)
     for cpu in cpus:
         if cpu not in states:
             raise ValueError("no cpu %s; this machine has 0 to %d" % (cpu, max(states)))

@@ -41,7 +41,7 @@ CFLAGS += $(INC) -std=gnu11 -O2 -g -DNDEBUG -m64 -ffreestanding -nostdinc \
 
 # This folder's files. IRQ_C run in interrupt context, where nobody has saved the
 # SSE registers.
-IRQ_C = serial.c terminal.c keyboard.c native_break.c
+IRQ_C = hold.c serial.c terminal.c keyboard.c native_break.c
 PORT_C = main.c mphalport.c libc.c poll.c line_edit.c power.c emulator.c native.c machine_mem.c channel.c capture.c \
     modhv.c modhv_machine.c modhv_guest.c modhv_memory.c modhv_vcpu.c modhv_event.c modhv_exit.c modhv_look.c modhv_uart.c
 

@@ -3,6 +3,7 @@
 #include "channel.h"
 #include "cpu/insn.h"
 #include "cpu/smp.h"
+#include "hold.h"
 #include "line_edit.h"
 #include "modhv.h"
 #include "modhv_table.h"
@@ -65,8 +66,9 @@ static mp_obj_t channel_event(const struct channel_frame *f) {
         MP_OBJ_NEW_QSTR(MP_QSTR_channel), MP_OBJ_NEW_SMALL_INT(f->type), MP_OBJ_NEW_SMALL_INT(f->stream),
         mp_obj_new_bytes(f->payload, f->length),
     };
-    channel_take();
-    return mp_obj_new_tuple(4, fields);
+    mp_obj_t event = mp_obj_new_tuple(4, fields);
+    channel_take(); // not before: the heap may be full
+    return event;
 }
 
 // What the core cannot answer itself, as Python needs it.
@@ -86,16 +88,24 @@ static mp_obj_t message_detail(const struct vcpu *v) {
 }
 
 static mp_obj_t message_event(struct guest *g, struct vcpu *v) {
+    mp_obj_t event = MP_OBJ_NULL;
+    if (v->message.slots == 0) {
+        mp_obj_t fields[5] = {
+            MP_OBJ_NEW_QSTR(MP_QSTR_message), MP_OBJ_NEW_SMALL_INT(g->id), MP_OBJ_NEW_SMALL_INT(v->index),
+            MP_OBJ_NEW_QSTR(hv_exit_name(v->exit.kind)), message_detail(v),
+        };
+        event = mp_obj_new_tuple(5, fields);
+    }
     reported[g->id] |= (uint8_t)(1u << v->index);
     told[g->id] |= (uint8_t)(1u << v->index);
-    if (v->message.slots != 0) {
-        return exit_serve(v);
-    }
-    mp_obj_t fields[5] = {
-        MP_OBJ_NEW_QSTR(MP_QSTR_message), MP_OBJ_NEW_SMALL_INT(g->id), MP_OBJ_NEW_SMALL_INT(v->index),
-        MP_OBJ_NEW_QSTR(hv_exit_name(v->exit.kind)), message_detail(v),
-    };
-    return mp_obj_new_tuple(5, fields);
+    return event != MP_OBJ_NULL ? event : exit_serve(v);
+}
+
+static mp_obj_t guest_event(struct guest *g, uint32_t flag, qstr name) {
+    mp_obj_t fields[2] = { MP_OBJ_NEW_QSTR(name), MP_OBJ_NEW_SMALL_INT(g->id) };
+    mp_obj_t event = mp_obj_new_tuple(2, fields);
+    __atomic_and_fetch(&g->events, ~flag, __ATOMIC_ACQ_REL);
+    return event;
 }
 
 static mp_obj_t hv_event(void) {
@@ -109,19 +119,13 @@ static mp_obj_t hv_event(void) {
             continue;
         }
         if (g->events & GUEST_EVENT_STATE) {
-            __atomic_and_fetch(&g->events, (uint32_t)~GUEST_EVENT_STATE, __ATOMIC_ACQ_REL);
-            mp_obj_t fields[2] = { MP_OBJ_NEW_QSTR(MP_QSTR_state), MP_OBJ_NEW_SMALL_INT(i) };
-            return mp_obj_new_tuple(2, fields);
+            return guest_event(g, GUEST_EVENT_STATE, MP_QSTR_state);
         }
         if (g->events & GUEST_EVENT_WATCH) {
-            __atomic_and_fetch(&g->events, (uint32_t)~GUEST_EVENT_WATCH, __ATOMIC_ACQ_REL);
-            mp_obj_t fields[2] = { MP_OBJ_NEW_QSTR(MP_QSTR_watch), MP_OBJ_NEW_SMALL_INT(i) };
-            return mp_obj_new_tuple(2, fields);
+            return guest_event(g, GUEST_EVENT_WATCH, MP_QSTR_watch);
         }
         if (g->events & GUEST_EVENT_CONSOLE) {
-            __atomic_and_fetch(&g->events, (uint32_t)~GUEST_EVENT_CONSOLE, __ATOMIC_ACQ_REL);
-            mp_obj_t fields[2] = { MP_OBJ_NEW_QSTR(MP_QSTR_console), MP_OBJ_NEW_SMALL_INT(i) };
-            return mp_obj_new_tuple(2, fields);
+            return guest_event(g, GUEST_EVENT_CONSOLE, MP_QSTR_console);
         }
         // The flag first, then the search: a vCPU that waits from now on sets it again.
         __atomic_and_fetch(&g->events, (uint32_t)~GUEST_EVENT_MESSAGE, __ATOMIC_ACQ_REL);
@@ -173,7 +177,7 @@ MP_DEFINE_CONST_FUN_OBJ_1(hv_alarm_obj, hv_alarm);
 void event_reset(void) {
     alarm_at = 0;
     MP_STATE_VM(hv_notify_function) = MP_OBJ_NULL;
-    terminal_handler_since = 0;
+    hold_reset();
     // A message whose handler is gone is told to the next one.
     memset(reported, 0, sizeof(reported));
     memset(told, 0, sizeof(told));
@@ -186,10 +190,13 @@ void event_reset(void) {
 }
 
 static mp_obj_t notify_inner(mp_obj_t function) {
-    mp_obj_t event = hv_event(); // most exits are answered in there
-    if (event != mp_const_none || alarm_due()) {
-        alarm_at = alarm_due() ? 0 : alarm_at;
+    mp_obj_t event;
+    while ((event = hv_event()) != mp_const_none) { // most exits are answered in there
         mp_call_function_1(function, event);
+    }
+    if (alarm_due()) {
+        alarm_at = 0;
+        mp_call_function_1(function, mp_const_none);
     }
     return mp_const_none;
 }
@@ -205,11 +212,35 @@ void event_notify(void) {
         return;
     }
     inside = true;
-    terminal_handler_since = rdtsc();
+    struct hold before = hold_begin();
     mp_call_function_1_protected(MP_OBJ_FROM_PTR(&notify_inner_obj), function);
-    terminal_handler_since = 0;
     inside = false;
+    hold_end(before);
 }
+
+static mp_obj_t call_between(struct hold before, size_t n_args, const mp_obj_t *args) {
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) == 0) {
+        mp_obj_t result = mp_call_function_n_kw(args[0], n_args - 1, 0, args + 1);
+        nlr_pop();
+        hold_end(before);
+        return result;
+    }
+    hold_end(before);
+    nlr_jump(nlr.ret_val);
+}
+
+// uninterrupted(function, *args): no Ctrl-C comes before it is through.
+static mp_obj_t hv_uninterrupted(size_t n_args, const mp_obj_t *args) {
+    return call_between(hold_begin(), n_args, args);
+}
+MP_DEFINE_CONST_FUN_OBJ_VAR(hv_uninterrupted_obj, 1, hv_uninterrupted);
+
+// interruptible(function, *args): what a program wrote, called from there.
+static mp_obj_t hv_interruptible(size_t n_args, const mp_obj_t *args) {
+    return call_between(hold_open(), n_args, args);
+}
+MP_DEFINE_CONST_FUN_OBJ_VAR(hv_interruptible_obj, 1, hv_interruptible);
 
 // ---- The channel and the prompt ----
 

@@ -5,6 +5,7 @@
 #include "cpu/percpu.h"
 #include "channel.h"
 #include "cpu/smp.h"
+#include "hold.h"
 #include "modhv.h"
 #include "modhv_table.h"
 #include "native.h"
@@ -69,7 +70,7 @@ bool exit_serving(void) {
 }
 
 bool exit_late(void) {
-    return handler_since != 0 && rdtsc() - handler_since > handler_ticks;
+    return handler_since != 0 && !hold_on() && rdtsc() - handler_since > handler_ticks;
 }
 
 void exit_raise_late(void) {
@@ -413,10 +414,13 @@ mp_obj_t exit_serve(const struct vcpu *v) {
     mp_obj_t *table, result = mp_const_none;
     mp_obj_get_array(x->table, &count, &table);
     nlr_buf_t nlr;
+    struct hold before = hold_open();
     if (nlr_push(&nlr) == 0) {
         result = mp_call_function_1(table[(size_t)__builtin_ctz(slots) % count], object);
         nlr_pop();
+        hold_end(before);
     } else {
+        hold_end(before);
         handler_since = 0;
         return told(MP_QSTR_failed, x, MP_OBJ_FROM_PTR(nlr.ret_val));
     }

@@ -85,8 +85,10 @@ extern const mp_obj_fun_builtin_var_t hv_reg_set_obj, hv_seg_set_obj, hv_answer_
 // modhv_event.c
 extern const mp_obj_fun_builtin_fixed_t hv_event_obj, hv_notify_obj, hv_channel_send_obj,
     hv_capture_obj, hv_raw_repl_obj, hv_notice_obj, hv_first_start_obj, hv_alarm_obj;
+extern const mp_obj_fun_builtin_var_t hv_uninterrupted_obj, hv_interruptible_obj;
 #define HV_EVENT_TABLE \
     HV_ENTRY(event), HV_ENTRY(notify), HV_ENTRY(channel_send), HV_ENTRY(capture), \
-    HV_ENTRY(raw_repl), HV_ENTRY(notice), HV_ENTRY(first_start), HV_ENTRY(alarm),
+    HV_ENTRY(raw_repl), HV_ENTRY(notice), HV_ENTRY(first_start), HV_ENTRY(alarm), \
+    HV_ENTRY(uninterrupted), HV_ENTRY(interruptible),
 
 #endif

@@ -17,6 +17,7 @@
 #include "cpu/smp.h"
 #include "cpu/string.h"
 #include "cpu/trap.h"
+#include "hold.h"
 #include "poll.h"
 #include "py/mperrno.h"
 #include "py/mpstate.h"
@@ -113,10 +114,11 @@ void native_interrupt(void) {
         return;
     }
     handlers_watched = false;
+    hold_look();
     bool pending = MP_STATE_THREAD(mp_pending_exception) != MP_OBJ_NULL, late = exit_late();
     if ((pending || late) && in_native_code(irq_frame->rip)) {
         redirect(irq_frame, pending ? raise_pending : exit_raise_late);
-    } else if (pit_ready && (pending || late)) {
+    } else if (pit_ready && (pending || late || hold_interrupted())) {
         look_after(LOOK_AGAIN);
     } else if (pit_ready && exit_serving()) {
         handlers_watched = true;

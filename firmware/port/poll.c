@@ -5,6 +5,7 @@
 #include "channel.h"
 #include "cpu/insn.h"
 #include "cpu/smp.h"
+#include "hold.h"
 #include "py/mphal.h"
 #include "py/runtime.h"
 #include "terminal.h"
@@ -55,6 +56,7 @@ void port_vm_hook(void) {
         inside = false;
     }
     exit_check_limit();
+    hold_look();
     event_notify();
 }
 

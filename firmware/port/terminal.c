@@ -6,6 +6,7 @@
 #include "cpu/log.h"
 #include "cpu/screen.h"
 #include "cpu/smp.h"
+#include "hold.h"
 #include "keyboard.h"
 #include "native.h"
 #include "py/runtime.h"
@@ -16,24 +17,20 @@
 #define RX_SIZE 8192u
 #define TX_SIZE 8192u
 #define CTRL_C 0x03
-#define HANDLER_GRACE_MS 200
 
 static uint8_t rx_ring[RX_SIZE], tx_ring[TX_SIZE];
-volatile uint64_t terminal_handler_since;
 int mp_interrupt_char = -1;
 
 static struct serial com1;
 
 // What was typed before a Ctrl-C goes with it, as on any terminal.
 static bool take_interrupt(uint8_t key) {
-    bool wanted = key == mp_interrupt_char;
-    if (!wanted && key == CTRL_C && mp_interrupt_char == -1 && terminal_handler_since != 0) {
-        wanted = rdtsc() - terminal_handler_since > tsc_hz / 1000 * HANDLER_GRACE_MS;
-    }
+    bool edited = mp_interrupt_char == -1 && key == CTRL_C; // MicroPython's is off then
+    bool wanted = key == mp_interrupt_char || (edited && hold_takes_its_time());
     if (wanted) {
         serial_drop(&com1);
         keyboard_drop();
-        mp_sched_keyboard_interrupt();
+        hold_interrupt();
         native_interrupt();
     }
     return wanted;

@@ -18,8 +18,4 @@ void terminal_poll(void);
 // Before the CPU sleeps: what was written is seen.
 void terminal_idle(void);
 
-// While a handler runs under a prompt that is being edited, Ctrl-C belongs to the
-// handler once it has run for a moment (mphalport's interrupt character is off then).
-extern volatile uint64_t terminal_handler_since; // TSC; 0: no handler runs
-
 #endif

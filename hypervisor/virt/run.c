@@ -355,7 +355,6 @@ static struct vcpu *next_slice(uint64_t now, uint64_t *wake) {
                 *wake = v->timer_next < *wake ? v->timer_next : *wake;
                 continue;
             }
-            slice_next = number * GUEST_VCPUS + index + 1;
             return v;
         }
     }
@@ -375,6 +374,9 @@ bool control_poll(void) {
     uint64_t wake = UINT64_MAX;
     uint64_t now = rdtsc();
     struct vcpu *v = cpus[CPU_CONTROL].virt_on ? next_slice(now, &wake) : NULL;
+    if (v != NULL) {
+        slice_next = v->guest->id * GUEST_VCPUS + v->index + 1; // also when it cannot be loaded
+    }
     if (v != NULL && vcpu_load(v) == 0) {
         v->parked = 0;
         slice_end = now + ns_to_tsc(UINT64_C(1000) * SLICE_US);

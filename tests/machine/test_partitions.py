@@ -21,7 +21,7 @@ try: p.start()
 except hv.PartitionError as e: print([(f.rule, f.place()) for f in e.findings])
 p.description["guest"][1].update(name="two", memory="4M", image="hello.elf", cpus=[1])
 print([(f.rule, f.place()) for f in p.check()])
-p.description["guest"][1]["cpus"] = [2]
+p.description["guest"][1]["cpus"] = [0]
 p.start()
 for g in p.guests: g.wait("off", timeout=60)
 print([(g.name, g.state, g.kind, g.info["status"]) for g in p.guests], hv.guests()[0].state)
@@ -39,3 +39,13 @@ def test_a_partition_at_the_prompt(boot: Callable[..., Machine]) -> None:
         "[('one', 'off', 'multiboot1', 0), ('two', 'off', 'multiboot1', 0)] running",
         "['beat']",
     ]
+
+
+def test_guests_take_turns_on_cpu_0(boot: Callable[..., Machine]) -> None:
+    """None of them ever sleeps, and each goes on; so does Python."""
+    spin = {"image": "beat", "cmdline": "every=20 spin=1", "cpus": [0]}
+    machine = boot([{**spin, "name": name} for name in ("one", "two", "three")], cpus=1)
+    for name in ("one", "two", "three"):
+        machine.console(name, LIMIT).expect("beat 3\\b", timeout=LIMIT)
+    said = machine.exec("print([g.info['vcpus'][0][0] for g in hv.guests()])")
+    assert said.strip() == "[0, 0, 0]"

@@ -94,7 +94,7 @@ def test_start_without_image(hv):
     ({"cpus": 9}, ValueError, "9 cpus; a guest has 1 to 8"),
     ({"cpus": 2}, OSError, "2 cpus are wanted; free: 2"),
     ({"cpus": [2, 2]}, ValueError, "names a cpu twice"),
-    ({"cpus": [0, 2]}, ValueError, "cpu 0 runs a guest in slices, alone"),
+    ({"cpus": [0, 2]}, ValueError, "a guest on cpu 0 runs in slices and has no other cpu"),
     ({"cpus": [7]}, ValueError, "no cpu 7; this machine has 0 to 2"),
     ({"cpus": [1]}, OSError, "cpu 1 is taken by first; free: 2"),
     ({"memory": "17M"}, ValueError, "17M is not a multiple of 2M"),

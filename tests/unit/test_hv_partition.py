@@ -44,8 +44,12 @@ def test_check_start_and_end(hv):
     assert events.namespace["a"] is a and "a " in repr(p)
     # Again: names and CPUs are taken now.
     assert rules(hv.Partition(TWO).check()) == [
-        ("name-duplicate", "guest[0].name"), ("name-duplicate", "guest[1].name"),
-        ("cpu-shared", "guest[1].cpus")]
+        ("name-duplicate", "guest[0].name"), ("name-duplicate", "guest[1].name")]
+    # On CPU 0 guests take turns, those that are there already included.
+    row = {"memory": "16M", "image": "k", "cpus": [0]}
+    more = hv.Partition(guest=[{"name": "c", **row}, {"name": "d", **row}]).start()
+    assert [g.info["vcpus"][0][0] for g in more.guests] == [0, 0]
+    more.destroy()
     p.destroy()
     assert len(hv.guests()) == 0 and p.guests == []
 

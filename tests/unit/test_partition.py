@@ -124,12 +124,13 @@ def test_map(tmp_path):
         'version = 1\n[machine]\ncpus = 4\nmemory = "256M"\n'
         '[[guest]]\nname = "a"\nmemory = "16M"\nimage = "k.elf"\n'
         '[[guest]]\nname = "bee"\nmemory = "16M"\nimage = "k.elf"\ncpus = [1]\n'
-        '[[guest]]\nname = "c"\nmemory = "16M"\nimage = "k.elf"\ncpus = [0]\n')
+        '[[guest]]\nname = "c"\nmemory = "16M"\nimage = "k.elf"\ncpus = [0]\n'
+        '[[guest]]\nname = "d"\nmemory = "8M"\nimage = "k.elf"\ncpus = [0]\n')
     lines = render_map(load(tmp_path / "p.toml").description).splitlines()
-    assert lines[0] == "cpu 0  Python + c (slices), control CPU"
+    assert lines[0] == "cpu 0  Python + c (slices) + d (slices), control CPU"
     assert lines[1:4] == ["cpu 1  bee", "cpu 2  a", "cpu 3  free"]
     assert lines[4] == "memory 256M"
-    assert "208M" in lines[-1]
+    assert "200M" in lines[-1]
 
 
 def test_the_made_pages_are_as_they_would_be_made():

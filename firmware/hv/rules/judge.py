@@ -100,7 +100,7 @@ def _cpus(out, partition, key, have, real):
             elif cpu in owner:
                 what = "cpu %d is given to %s and %s" % (cpu, owner[cpu], _title(guest, i))
                 out.append(Finding("cpu-shared", path, what))
-            else:
+            elif cpu != 0:  # there guests take turns
                 owner[cpu] = _title(guest, i)
     wanted = needs(partition)[0]
     if len(guests) > GUESTS_MAX:

@@ -61,7 +61,9 @@ RULES = {
     "cpu-negative": ("CPUs are numbered from 0", "write a CPU's number"),
     "cpu-repeated": ("a CPU is listed twice", "list it once"),
     "cpu-beyond": ("the machine has no such CPU", "take a smaller number or raise [machine] cpus"),
-    "cpu-shared": ("a CPU belongs to one guest", "give one of them another CPU"),
+    "cpu-shared": (
+        "a CPU belongs to one guest, and only on CPU 0 guests take turns",
+        "give one of them another CPU"),
     "cpu-control": (
         "CPU 0 is where Python lives; a guest there runs in slices and has no other CPU",
         "write cpus = [0], or leave 0 out"),
