@@ -30,7 +30,7 @@ void watch_free(struct guest *g) {
 // ---- Writing, on the vCPU's CPU ----
 
 // A place in the ring, NULL when it is full. With several vCPUs they race for it.
-static __attribute__((noinline)) struct watch_record *take_place_among(struct watch *ring, uint64_t *number) {
+static __attribute__((noinline)) struct exit_note *take_place_among(struct watch *ring, uint64_t *number) {
     uint64_t head = __atomic_load_n(&ring->head, __ATOMIC_RELAXED);
     do {
         if (head - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) >= WATCH_RECORDS) {
@@ -42,7 +42,7 @@ static __attribute__((noinline)) struct watch_record *take_place_among(struct wa
     return &ring->records[head % WATCH_RECORDS];
 }
 
-always struct watch_record *take_place(struct watch *ring, uint64_t *number) {
+always struct exit_note *take_place(struct watch *ring, uint64_t *number) {
     uint64_t head = ring->head;
     if (__builtin_expect(head - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) >= WATCH_RECORDS, 0)) {
         __atomic_fetch_add(&ring->drops, 1, __ATOMIC_RELAXED);
@@ -50,40 +50,47 @@ always struct watch_record *take_place(struct watch *ring, uint64_t *number) {
     }
     ring->head = head + 1;
     *number = head;
-    struct watch_record *r = &ring->records[head % WATCH_RECORDS];
+    struct exit_note *r = &ring->records[head % WATCH_RECORDS];
     __asm__ ("" : "+r" (r)); // the compiler would work it out again for each field
     return r;
 }
 
 // True: it is the first since the ring was read, and somebody must be told. The record is
 // published before the reader's place is looked at, and the reader does it the other way
-// round (watch_read), so that one of the two sees the other. `words` instead of `e`: an
-// access to device memory.
+// round (watch_read), so that one of the two sees the other. With `words` they are what it is
+// about; else they are in `e` and the registers, the answer too where `answered`.
 always bool put(struct vcpu *v, const struct exit_record *e, const struct exit_words *words, uint32_t kind,
-    uint32_t slot) {
+    uint32_t slot, bool answered) {
     struct watch *ring = v->guest->claims.watch;
     uint64_t number;
     bool alone = v->guest->vcpu_count == 1;
-    struct watch_record *r = __builtin_expect(alone, 1) ? take_place(ring, &number) : take_place_among(ring, &number);
+    struct exit_note *r = __builtin_expect(alone, 1) ? take_place(ring, &number) : take_place_among(ring, &number);
     if (r == NULL) {
         return false;
     }
-    __asm__ volatile ("rdtsc" : "=a" (r->tsc_low), "=d" (r->tsc_high));
-    r->rip = v->rip;
+    note_exit(r, v, kind);
     if (words != NULL) {
         r->words = *words;
+        r->done = answered;
     } else {
         exit_known_words(v, e, kind, r->words.word);
+        if (answered && (r->done = e->length != 0)) {
+            exit_answer(v, kind, r->words.word);
+        }
     }
-    r->kind = (uint8_t)kind;
-    r->vcpu = v->index;
     r->slot = (uint8_t)slot;
     __atomic_store_n(&r->sequence, number + 1, __ATOMIC_SEQ_CST);
     return number == __atomic_load_n(&ring->tail, __ATOMIC_SEQ_CST);
 }
 
-void watch_put(struct vcpu *v, const struct exit_record *e, const struct exit_words *words, uint32_t slots) {
-    if (put(v, e, words, words != NULL ? (uint32_t)CLAIM_MMIO : e->kind, (uint32_t)__builtin_ctz(slots))) {
+void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slots) {
+    if (put(v, e, NULL, e->kind, (uint32_t)__builtin_ctz(slots), false)) {
+        guest_notify(v->guest, GUEST_EVENT_WATCH);
+    }
+}
+
+void watch_put_answer(struct vcpu *v, uint32_t kind, const struct exit_words *words, bool done, uint32_t slots) {
+    if (put(v, NULL, words, kind, (uint32_t)__builtin_ctz(slots), done)) {
         guest_notify(v->guest, GUEST_EVENT_WATCH);
     }
 }
@@ -91,6 +98,15 @@ void watch_put(struct vcpu *v, const struct exit_record *e, const struct exit_wo
 static __attribute__((noinline)) bool notify(struct vcpu *v, struct exit_record *e) {
     guest_notify(v->guest, GUEST_EVENT_WATCH);
     return exit_core(v, e);
+}
+
+// What has its answer in the record comes behind the core.
+always bool watch_answer(struct vcpu *v, struct exit_record *e, uint32_t kind, uint32_t slot) {
+    bool more = exit_core_handlers[kind](v, e);
+    if (__builtin_expect(put(v, e, NULL, kind, slot, true), 0)) {
+        guest_notify(v->guest, GUEST_EVENT_WATCH);
+    }
+    return more;
 }
 
 // What no watch is told of: string I/O, whose elements have no record of their own, and
@@ -104,7 +120,10 @@ always bool watch_lone(struct vcpu *v, struct exit_record *e, uint32_t kind) {
     struct claim *k = v->guest->claims.lone[kind];
     if (exit_first_word(v, e, kind) - k->low <= k->span && !unseen(e, kind)) {
         __atomic_fetch_add(&k->hits, 1, __ATOMIC_RELAXED);
-        if (__builtin_expect(put(v, e, NULL, kind, k->slot), 0)) {
+        if (exit_is_answered(e, kind)) {
+            return watch_answer(v, e, kind, k->slot);
+        }
+        if (__builtin_expect(put(v, e, NULL, kind, k->slot, false), 0)) {
             return notify(v, e);
         }
     }
@@ -123,7 +142,10 @@ static bool watch_several(struct vcpu *v, struct exit_record *e) {
             __atomic_fetch_add(&c->claim[slot].hits, 1, __ATOMIC_RELAXED);
         }
     }
-    if (seen != 0 && !unseen(e, kind) && put(v, e, NULL, kind, (uint32_t)__builtin_ctz(seen))) {
+    if (seen != 0 && exit_is_answered(e, kind)) {
+        return watch_answer(v, e, kind, (uint32_t)__builtin_ctz(seen));
+    }
+    if (seen != 0 && !unseen(e, kind) && put(v, e, NULL, kind, (uint32_t)__builtin_ctz(seen), false)) {
         return notify(v, e);
     }
     return exit_core_handlers[kind](v, e);
@@ -157,7 +179,7 @@ exit_handler *watch_handler(uint32_t kind, bool lone) {
 
 // ---- Reading, on the control CPU ----
 
-uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, uint64_t *drops) {
+uint32_t watch_read(struct guest *g, struct exit_note *to, uint32_t limit, uint64_t *drops) {
     struct watch *ring = g->claims.watch;
     uint32_t count = 0;
     *drops = 0;
@@ -165,7 +187,7 @@ uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, ui
         return 0;
     }
     while (count < limit) {
-        const struct watch_record *r = &ring->records[ring->tail % WATCH_RECORDS];
+        const struct exit_note *r = &ring->records[ring->tail % WATCH_RECORDS];
         if (__atomic_load_n(&r->sequence, __ATOMIC_SEQ_CST) != ring->tail + 1) {
             break;
         }
