@@ -87,7 +87,8 @@ int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint6
     c->instead |= mode == CLAIM_INSTEAD ? bit : 0;
     c->watched |= mode == CLAIM_WATCH ? bit : 0;
     c->by_kind[kind] |= bit;
-    c->claim[slot] = (struct claim) { .low = low, .span = high - low, .kind = kind, .slot = slot };
+    c->claim[slot] = (struct claim) { .low = low, .span = high - low, .kind = kind,
+        .mark = NOTE_MARK(kind, slot) };
     apply_all(g);
     guest_unpark(g);
     return 0;

@@ -28,7 +28,7 @@ enum claim_mode { CLAIM_AFTER, CLAIM_INSTEAD, CLAIM_WATCH };
 struct claim {
     uint64_t low, span; // of the first word: low to low + span, both included
     uint64_t hits;
-    uint32_t kind, slot;
+    uint32_t kind, mark; // of its notes (note.h)
 };
 
 #define WATCH_RECORDS 1024

@@ -82,9 +82,9 @@ static inline __attribute__((always_inline)) void exit_known_words(const struct 
 }
 
 // True where a word is the answer: the value of a read, or where it tells whether there was a
-// fault.
+// fault. Not for string I/O.
 static inline __attribute__((always_inline)) bool exit_is_answered(const struct exit_record *e, uint32_t kind) {
-    return kind == EXIT_RDMSR || kind == EXIT_WRMSR || (kind == EXIT_IO && e->io.in && !e->io.string);
+    return kind == EXIT_RDMSR || kind == EXIT_WRMSR || (kind == EXIT_IO && e->io.in);
 }
 
 // That word, out of the registers behind the instruction.

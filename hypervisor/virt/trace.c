@@ -6,8 +6,6 @@
 #include "virt/claim.h"
 #include "virt/guest.h"
 
-#define STRING 2 // bit of the third word of a port access
-
 static size_t pages(uint32_t size) {
     return (sizeof(struct trace) + size * sizeof(struct exit_note) + PAGE_SIZE - 1) / PAGE_SIZE;
 }
@@ -19,7 +17,7 @@ static void give_back(struct trace *t) {
 }
 
 static void answered(const struct vcpu *v, struct exit_note *n) {
-    exit_answer(v, n->kind, n->words.word);
+    note_answer(n, v, n->kind);
     n->done = true;
 }
 
@@ -31,13 +29,8 @@ static bool trace_exit(struct vcpu *v, struct exit_record *e) {
     uint32_t kind = e->kind;
     __atomic_store_n(&n->sequence, 0, __ATOMIC_RELAXED);
     barrier();
-    note_exit(n, v, kind);
-    exit_known_words(v, e, kind, n->words.word);
-    if (kind == EXIT_IO && e->io.string) {
-        n->words.word[2] |= STRING;
-        n->words.word[3] = 0;
-    }
-    n->done = false;
+    note_exit(n, v, kind); // not yet done
+    note_words(n, v, e, kind);
     n->entered = 0;
     __atomic_store_n(&n->sequence, t->head + 1, __ATOMIC_RELEASE);
     t->head++;
@@ -138,10 +131,7 @@ bool trace_read(const struct trace *t, uint64_t number, struct exit_note *to) {
     if (__atomic_load_n(&n->sequence, __ATOMIC_ACQUIRE) != number + 1) {
         return false;
     }
-    *to = *n;
-    for (uint32_t i = exit_word_count(to->kind); i < EXIT_WORDS; i++) {
-        to->words.word[i] = 0; // of an earlier note
-    }
+    *to = note_finished(n);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return __atomic_load_n(&n->sequence, __ATOMIC_RELAXED) == number + 1;
 }
