@@ -4,7 +4,8 @@ from hv.vcpu import registers_text
 
 
 class Crash:
-    """A crash record: why, kind, rip, registers and the bytes at RIP."""
+    """A crash record: why, kind, rip, registers and the bytes at RIP; trace (a table of its
+    vCPU's last exits) of a guest that was traced."""
 
     def __init__(self, record):
         self.record = record
@@ -28,14 +29,18 @@ class Crash:
         code = self.record.get("bytes", b"")
         if not isinstance(code, str):
             code = " ".join(["%02x" % b for b in code])
+        last = "\nits last exits:\n%s" % self.record["trace"] if "trace" in self.record else ""
         where = "\nat %s" % self.record["where"] if "where" in self.record else ""
-        return "%s%s\n%s\nbytes at rip: %s" % (
-            self.why, where, registers_text(self.get, self.get("cs")), code or "not readable")
+        return "%s%s\n%s\nbytes at rip: %s%s" % (
+            self.why, where, registers_text(self.get, self.get("cs")), code or "not readable",
+            last)
 
     def json(self):
         """The record as the channel carries it: numbers and text only."""
         out = {}
         for key, value in self.record.items():
+            if key == "trace":
+                continue  # there is no room for it; `hv trace` has its own way
             if isinstance(value, (bytes, bytearray)):
                 value = "".join(["%02x" % b for b in value])
             out[key] = value

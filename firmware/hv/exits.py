@@ -264,26 +264,35 @@ def on(guest, kind, name, instead, filters):
 WORDS = {"cpuid": ("leaf", "subleaf"), "rdmsr": ("msr", "value"), "wrmsr": ("msr", "value"),
          "io": ("port", "size", "write", "value"), "mmio": ("gpa", "size", "write", "value"),
          "nested_fault": ("gpa", "size", "write"),
-         "hypercall": ("number", "rbx", "rcx", "rdx"), "exception": ("vector", "error", "address"),
+         "hypercall": ("number", "rbx", "rcx", "rdx", "rsi"), "exception": ("vector", "error", "address"),
          "cr": ("number", "op", "value"), "dr": ("number", "op", "value")}
+for _kind in ("hlt", "xsetbv", "pause", "wbinvd", "virt_insn", "other_insn"):
+    WORDS[_kind] = ("reason",)
 ROUND = 64  # records a round: the prompt goes on in between
 
 
-class Seen:
-    """An exit that was watched: kind, vcpu, rip, tsc and what it was about by name."""
+def names(kind):
+    """What the words of an exit are."""
+    return WORDS.get(kind, ("reason", "detail"))
 
-    def __init__(self, kind, vcpu, rip, tsc, words):
+
+class Seen:
+    """An exit that was watched: kind, vcpu, rip, tsc (of the host) and what it was about by
+    name. Reads have the value that the guest got; fault: an MSR access got #GP."""
+
+    def __init__(self, kind, vcpu, rip, tsc, words, done=True):
         self.kind = kind
         self.vcpu = vcpu
         self.rip = rip
         self.tsc = tsc
         self.words = words
-        for name, value in zip(WORDS.get(kind, ("reason", "detail")), words):
-            setattr(self, name, bool(value) if name == "write" else value)
+        for name, value in zip(names(kind), words):
+            setattr(self, name, bool(value & 1) if name == "write" else value)
+        if kind in ("rdmsr", "wrmsr"):
+            self.fault = not done
 
     def __repr__(self):
-        names = WORDS.get(self.kind, ("reason", "detail"))
-        about = " ".join(["%s=%#x" % (n, w) for n, w in zip(names, self.words)])
+        about = " ".join(["%s=%#x" % (n, w) for n, w in zip(names(self.kind), self.words)])
         return "%s vcpu %d at %#x: %s" % (self.kind, self.vcpu, self.rip, about)
 
 
@@ -334,12 +343,12 @@ def watched(guest_id):
     if drops:
         for one in mine.watches:
             one.drops += drops
-    for slot, kind, vcpu, rip, tsc, words in records:
+    for slot, kind, vcpu, rip, tsc, words, done, _ in records:
         owner = mine.owners[slot]
         if not isinstance(owner, Watch):
             continue  # removed since
         try:
-            owner.take(Seen(kind, vcpu, rip, tsc, words))
+            owner.take(Seen(kind, vcpu, rip, tsc, words, done))
         except BaseException as e:
             owner.remove()
             events.complain("[%s] %s removed: its function failed\n%s" % (

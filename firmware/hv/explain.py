@@ -41,26 +41,16 @@ PRICES = (
 )
 
 
-class Text:
-    """Text that the prompt shows as it is."""
-
-    def __init__(self, said):
-        self.said = said
-
-    def __repr__(self):
-        return self.said
-
-
 def explain(what=None):
     """hv.explain("cpuid"), hv.explain("memory-sum"): an exit kind or a rule's id."""
     if what is None:
-        return Text(text.table([("exit", "is")] + [(k, EXITS[k]) for k in sorted(EXITS)]))
+        return text.Text(text.table([("exit", "is")] + [(k, EXITS[k]) for k in sorted(EXITS)]))
     if not isinstance(what, str):
         what = getattr(what, "kind", what)
     if what in EXITS:
-        return Text("%s: %s" % (what, EXITS[what]))
+        return text.Text("%s: %s" % (what, EXITS[what]))
     if what in RULES:
-        return Text("%s: %s; %s" % ((what,) + tuple(RULES[what])))
+        return text.Text("%s: %s; %s" % ((what,) + tuple(RULES[what])))
     raise ValueError(text.unknown("exit kind or rule", what, list(EXITS) + list(RULES)))
 
 
@@ -84,6 +74,8 @@ def why(guest):
             lines.append(repr(vcpu.walk(crash.get("rip"), 4)))
         except OSError:
             pass
+        if "trace" in crash.record:
+            lines.append("its last exits:\n" + crash.record["trace"])
     elif info["state"] == "off":
         lines.append("it ended: %s, status %d" % (info["reason"], info["status"]))
     elif info["state"] == "paused" and guest.symbols is not None:
@@ -91,7 +83,7 @@ def why(guest):
     waiting = [i for i, v in enumerate(info["vcpus"]) if v[1] == "waiting"]
     if waiting:
         lines.append("vcpu %s waits for Python" % ", ".join([str(i) for i in waiting]))
-    return Text("\n".join(lines))
+    return text.Text("\n".join(lines))
 
 
 def cost(rounds=1000):
@@ -105,5 +97,5 @@ def cost(rounds=1000):
         nothing(None)
     each = (_hv.tsc() - start) // rounds
     rows = [("instructions", "AMD-V", "VT-x")] + [row for row in PRICES]
-    return Text("%s\nnow: a Python call in a loop takes %d TSC ticks of %d MHz" % (
+    return text.Text("%s\nnow: a Python call in a loop takes %d TSC ticks of %d MHz" % (
         text.table(rows), each, _hv.tsc_hz() // 1000000))

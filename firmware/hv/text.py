@@ -3,7 +3,17 @@
 from hv.rules.names import nearest
 from hv.rules.sizes import parse_size, size_text
 
-__all__ = ["nearest", "parse_size", "size_text", "table", "unknown"]
+__all__ = ["Text", "nearest", "parse_size", "size_text", "table", "unknown"]
+
+
+class Text:
+    """Text that the prompt shows as it is."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def __repr__(self):
+        return self.said
 
 
 def pad(text, width):

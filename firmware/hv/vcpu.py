@@ -90,6 +90,13 @@ class VCpu:
                              else address)
 
     @property
+    def trace(self):
+        """This vCPU's newest exits, as g.trace has those of all."""
+        from hv import trace, vm
+
+        return trace.Trace(vm.by_id(self._guest), [self])
+
+    @property
     def vmcs(self):
         """The VMCS by field names (VT-x)."""
         from hv import look

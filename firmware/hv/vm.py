@@ -18,6 +18,7 @@ CPUID_FEATURES = 0x8000_0001
 CPUID_ADDRESS_SIZES = 0x8000_0008
 KHZ = 1000
 GONE = 0xFFFF_FFFF  # the number of a guest that was destroyed
+LAST_EXITS = 8  # in a crash record
 VCPUS_MAX = 8  # GUEST_VCPUS of virt/guest.h
 
 # Guests by id, so that a name is always the same object.
@@ -377,6 +378,13 @@ class Guest:
         """Notes exits in a ring without stopping the guest; prints them or calls fn."""
         return exits.watch(self, kind, fn, filters)
 
+    @property
+    def trace(self):
+        """The newest exits, with their times: trace.on(), print(g.trace)."""
+        from hv import trace
+
+        return trace.Trace(self, self.vcpus)
+
     def attach(self, device, ports=None, mmio=None, size=None, irq=None, name=None):
         """Gives the guest a hv.Device: ports=0x510 or a range, mmio= with size=, irq=."""
         from hv import device as devices
@@ -431,10 +439,15 @@ class Guest:
     def crash(self):
         """The crash record, or None."""
         record = _hv.guest_crash(self.id)
-        if record is not None and self.symbols is not None:
-            at = record.get("vcpu", 0)
-            record["where"] = str(self.vcpus[at].where(record["rip"]))
-        return None if record is None else Crash(record)
+        if record is None:
+            return None
+        vcpu = self.vcpus[record.get("vcpu", 0)]
+        if self.symbols is not None:
+            record["where"] = str(vcpu.where(record["rip"]))
+        trace = vcpu.trace
+        if len(trace):
+            record["trace"] = repr(trace.show(LAST_EXITS))
+        return Crash(record)
 
     def wait(self, *names, timeout=None):
         """Waits for a state ("off", "crashed", "paused", ...) and returns it."""

@@ -43,7 +43,7 @@ CFLAGS += $(INC) -std=gnu11 -O2 -g -DNDEBUG -m64 -ffreestanding -nostdinc \
 # SSE registers.
 IRQ_C = hold.c serial.c terminal.c keyboard.c native_break.c
 PORT_C = main.c mphalport.c libc.c poll.c line_edit.c power.c emulator.c native.c machine_mem.c channel.c capture.c \
-    modhv.c modhv_machine.c modhv_guest.c modhv_memory.c modhv_vcpu.c modhv_event.c modhv_exit.c modhv_look.c modhv_uart.c
+    modhv.c modhv_machine.c modhv_guest.c modhv_memory.c modhv_vcpu.c modhv_event.c modhv_exit.c modhv_note.c modhv_look.c modhv_uart.c
 
 SHARED_C = shared/libc/printf.c shared/runtime/gchelper_generic.c \
     shared/runtime/pyexec.c shared/runtime/stdout_helpers.c shared/runtime/sys_stdio_mphal.c \

@@ -569,29 +569,3 @@ static mp_obj_t hv_handler_names(mp_obj_t dict) {
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_handler_names_obj, hv_handler_names);
 MP_REGISTER_ROOT_POINTER(mp_obj_t hv_names);
-
-// watch_read(id, limit) -> (drops, ((slot, kind, vcpu, rip, tsc, words), ...))
-static mp_obj_t hv_watch_read(mp_obj_t id, mp_obj_t limit_in) {
-    struct guest *g = hv_guest(id);
-    uint32_t limit = (uint32_t)hv_range(limit_in, WATCH_RECORDS, "limit");
-    uint64_t drops = 0, later = 0;
-    mp_obj_t list = mp_obj_new_list(0, NULL);
-    struct watch_record r;
-    for (uint32_t i = 0; i < limit && watch_read(g, &r, 1, &later) == 1; i++) {
-        drops += later;
-        const uint64_t *w = r.words.word;
-        mp_obj_t words[4] = { number(w[0]), number(w[1]), number(w[2]), number(w[3]) };
-        mp_obj_t fields[6] = { MP_OBJ_NEW_SMALL_INT(r.slot),
-            MP_OBJ_NEW_QSTR(r.kind == CLAIM_MMIO ? MP_QSTR_mmio : hv_exit_name(r.kind)),
-            MP_OBJ_NEW_SMALL_INT(r.vcpu), number(r.rip), number((uint64_t)r.tsc_high << 32 | r.tsc_low),
-            mp_obj_new_tuple(4, words) };
-        mp_obj_list_append(list, mp_obj_new_tuple(6, fields));
-    }
-    const struct watch *ring = g->claims.watch;
-    if (ring != NULL && ring->head != ring->tail) {
-        guest_notify(g, GUEST_EVENT_WATCH); // more than `limit`
-    }
-    mp_obj_t both[2] = { number(drops + later), list };
-    return mp_obj_new_tuple(2, both);
-}
-MP_DEFINE_CONST_FUN_OBJ_2(hv_watch_read_obj, hv_watch_read);

@@ -27,10 +27,15 @@ mp_obj_t exit_serve(const struct vcpu *v); // calls the handler; None, or an eve
 void exit_reset(void);
 extern const mp_obj_type_t hv_exit_type;
 extern const mp_obj_fun_builtin_var_t hv_claim_obj;
-extern const mp_obj_fun_builtin_fixed_t hv_unclaim_obj, hv_claim_hits_obj, hv_handler_names_obj, hv_watch_read_obj;
+extern const mp_obj_fun_builtin_fixed_t hv_unclaim_obj, hv_claim_hits_obj, hv_handler_names_obj;
 #define HV_EXIT_TABLE \
     { MP_ROM_QSTR(MP_QSTR_Exit), MP_ROM_PTR(&hv_exit_type) }, HV_ENTRY(claim), HV_ENTRY(unclaim), \
-    HV_ENTRY(claim_hits), HV_ENTRY(handler_names), HV_ENTRY(watch_read),
+    HV_ENTRY(claim_hits), HV_ENTRY(handler_names),
+
+// modhv_note.c
+extern const mp_obj_fun_builtin_fixed_t hv_watch_read_obj, hv_trace_obj, hv_trace_info_obj, hv_trace_read_obj;
+#define HV_NOTE_TABLE \
+    HV_ENTRY(watch_read), HV_ENTRY(trace), HV_ENTRY(trace_info), HV_ENTRY(trace_read),
 
 // modhv_event.c, for the calls that end messages and fill guest slots.
 void event_answered(const struct vcpu *v);

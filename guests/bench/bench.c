@@ -22,8 +22,9 @@ enum {
     TESTDEV_MARK = 0x1234567,
     PYTHON_ROUNDS = 4, // with `python=1`: somebody on the monitor answers
     HYPERCALL_TO_PYTHON = 0x1000,
-    // What it is to do with CPUID exits: nothing any more, watch them, handle them.
-    HYPERCALL_OFF, HYPERCALL_WATCH, HYPERCALL_HANDLE,
+    // What it is to do: nothing any more; watch, handle CPUID exits; watch reads of the PM
+    // timer; trace all exits.
+    HYPERCALL_OFF, HYPERCALL_WATCH, HYPERCALL_HANDLE, HYPERCALL_WATCH_READ, HYPERCALL_TRACE,
     WATCH_ROUNDS = 8, // with the warm-up less than the ring has room for
     COM1_LINE_STATUS = PORT_COM1 + 5,
     LINE_STATUS_DATA = 1,
@@ -183,8 +184,17 @@ static void bench_python(void) {
     tell_python(HYPERCALL_HANDLE);
     uint64_t handled = each(cpuid_with, cpuid_without, 0, 0, PYTHON_ROUNDS);
     tell_python(HYPERCALL_OFF);
+    uint64_t read = each(pmtimer_with, pmtimer_without, PM_TIMER, 0, ROUNDS);
+    tell_python(HYPERCALL_WATCH_READ);
+    uint64_t read_watched = each(pmtimer_with, pmtimer_without, PM_TIMER, 0, WATCH_ROUNDS);
+    tell_python(HYPERCALL_TRACE);
+    uint64_t traced = each(cpuid_with, cpuid_without, 0, 0, ROUNDS);
+    tell_python(HYPERCALL_OFF);
+    uint64_t off = each(cpuid_with, cpuid_without, 0, 0, ROUNDS);
     print("bench watch %lld\nbench watch-off %lld\nbench handler %llu\n", (long long)(watched - plain),
         (long long)(after - plain), (unsigned long long)handled);
+    print("bench watch-read %lld\nbench trace %lld\nbench trace-off %lld\n", (long long)(read_watched - read),
+        (long long)(traced - plain), (long long)(off - plain));
 }
 
 static void wait_for_host(void) {

@@ -22,6 +22,7 @@ static bool claimable(uint32_t kind) {
 
 void claims_apply(struct vcpu *v) {
     struct claims *c = &v->guest->claims;
+    exit_handler **handlers = trace_under(v);
     for (uint32_t kind = 0; kind < EXIT_KINDS; kind++) {
         uint32_t slots = c->by_kind[kind] | c->by_kind[CLAIM_RAW];
         slots |= kind == EXIT_NESTED_FAULT ? c->by_kind[CLAIM_MMIO] : 0;
@@ -30,8 +31,9 @@ void claims_apply(struct vcpu *v) {
         // Where Python only looks on, by the kind alone, there is a short way.
         bool watched = (slots & ~(c->watched & c->by_kind[kind])) == 0;
         exit_handler *handler = watched ? watch_handler(kind, (slots & (slots - 1)) == 0) : claim_exit;
-        v->handlers[kind] = claimed ? handler : exit_core_handlers[kind];
+        handlers[kind] = claimed ? handler : exit_core_handlers[kind];
     }
+    trace_apply(v);
 }
 
 static void forget(struct guest *g, uint32_t slot) {
@@ -85,7 +87,8 @@ int claim_set(struct guest *g, uint32_t slot, uint32_t kind, uint64_t low, uint6
     c->instead |= mode == CLAIM_INSTEAD ? bit : 0;
     c->watched |= mode == CLAIM_WATCH ? bit : 0;
     c->by_kind[kind] |= bit;
-    c->claim[slot] = (struct claim) { .low = low, .span = high - low, .kind = kind, .slot = slot };
+    c->claim[slot] = (struct claim) { .low = low, .span = high - low, .kind = kind,
+        .mark = NOTE_MARK(kind, slot) };
     apply_all(g);
     guest_unpark(g);
     return 0;
@@ -165,11 +168,7 @@ static bool ask_core(struct vcpu *v, struct exit_record *e) {
     }
     m->state = v->state;
     m->moved = e->length == 0; // it faulted, or RIP has its new place already
-    if (e->kind == EXIT_RDMSR) {
-        m->words.word[1] = v->gpr[GPR_RDX] << 32 | (uint32_t)v->gpr[GPR_RAX];
-    } else if (e->kind == EXIT_IO && e->io.in) {
-        m->words.word[3] = v->gpr[GPR_RAX] & UINT64_MAX >> (64 - 8 * e->io.size);
-    }
+    exit_answer(v, e->kind, m->words.word);
     return more;
 }
 
@@ -188,9 +187,10 @@ static bool python_first(const struct exit_record *e, const struct exit_words *w
     }
 }
 
-static __attribute__((noinline)) bool ask_python(struct vcpu *v, struct exit_record *e, uint32_t slots) {
+static __attribute__((noinline)) bool ask_python(struct vcpu *v, struct exit_record *e, uint32_t slots,
+    uint32_t watched) {
     struct exit_message *m = &v->message;
-    *m = (struct exit_message) { .slots = slots, .instead = slots & v->guest->claims.instead,
+    *m = (struct exit_message) { .slots = slots, .instead = slots & v->guest->claims.instead, .watched = watched,
         .state = VCPU_RUNNABLE, .length = e->length };
     exit_words(v, e, &m->words);
     if (m->instead == 0 && !python_first(e, &m->words)) {
@@ -201,6 +201,18 @@ static __attribute__((noinline)) bool ask_python(struct vcpu *v, struct exit_rec
     }
     exit_post(v, e);
     return false;
+}
+
+// Watched as well: of a read, the value that the guest gets in the end.
+static __attribute__((noinline)) bool core_watched(struct vcpu *v, struct exit_record *e, uint32_t watched) {
+    struct exit_words w;
+    bool more = exit_core(v, e), done = e->length != 0;
+    exit_words(v, e, &w);
+    if (done) {
+        exit_answer(v, e->kind, w.word);
+    }
+    watch_put_answer(v, e->kind, &w, done, watched);
+    return more;
 }
 
 bool claim_exit(struct vcpu *v, struct exit_record *e) {
@@ -216,12 +228,17 @@ bool claim_exit(struct vcpu *v, struct exit_record *e) {
     }
     uint32_t slots = matching(c, e, exit_first_word(v, e, e->kind));
     bool devices = e->kind == EXIT_NESTED_FAULT && c->by_kind[CLAIM_MMIO] != 0;
-    if ((slots & c->watched) != 0) {
-        watch_put(v, e, NULL, slots & c->watched);
-        slots &= ~c->watched;
+    uint32_t watched = slots & c->watched;
+    slots &= ~watched;
+    if (watched != 0 && !exit_is_answered(e, e->kind)) {
+        watch_put(v, e, watched);
+        watched = 0;
     }
     if (slots != 0) {
-        return ask_python(v, e, slots);
+        return ask_python(v, e, slots, watched);
+    }
+    if (watched != 0) {
+        return core_watched(v, e, watched);
     }
     return devices ? claim_emulate(v, e) : exit_core(v, e);
 }
@@ -304,6 +321,13 @@ void claim_done(struct vcpu *v) {
     struct exit_message *m = &v->message;
     if (m->served) {
         claim_log(v);
+    }
+    if (m->watched != 0) {
+        bool done = !m->injected && !claim_faulted(v);
+        if (done) {
+            exit_answer(v, v->exit.kind, m->words.word);
+        }
+        watch_put_answer(v, v->exit.kind, &m->words, done, m->watched);
     }
     if (!m->moved && v->exit.length != 0) {
         vcpu_skip(v, v->exit.length);

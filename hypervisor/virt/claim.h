@@ -17,6 +17,7 @@
 
 #include "virt/exit.h"
 #include "virt/mmio.h"
+#include "virt/note.h"
 #include "virt/vcpu.h"
 
 struct guest;
@@ -27,23 +28,14 @@ enum claim_mode { CLAIM_AFTER, CLAIM_INSTEAD, CLAIM_WATCH };
 struct claim {
     uint64_t low, span; // of the first word: low to low + span, both included
     uint64_t hits;
-    uint32_t kind, slot;
+    uint32_t kind, mark; // of its notes (note.h)
 };
 
 #define WATCH_RECORDS 1024
-struct watch_record {
-    uint64_t sequence; // its number + 1, written last
-    uint32_t tsc_low, tsc_high;
-    uint64_t rip;
-    struct exit_words words;
-    uint8_t kind, vcpu, slot;
-    uint8_t unused[61]; // to a power of two
-};
-_Static_assert(sizeof(struct watch_record) == 128, "found by a shift");
 struct watch {
     uint64_t head, tail; // records written and read
     uint64_t drops;
-    struct watch_record records[WATCH_RECORDS];
+    struct exit_note records[WATCH_RECORDS];
 };
 
 struct claims {
@@ -64,13 +56,15 @@ bool claims_drop(struct guest *g);
 void claims_free(struct guest *g);
 void claims_apply(struct vcpu *v); // the handler table of a new vCPU
 // watch.c: at most `limit` records, oldest first, and the number of those lost since.
-uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, uint64_t *drops);
+uint32_t watch_read(struct guest *g, struct exit_note *to, uint32_t limit, uint64_t *drops);
 
 // watch.c, for claim.c.
 int watch_make(struct guest *g); // the ring; -ENOMEM
 void watch_free(struct guest *g);
-// An exit, or (words) an access to device memory.
-void watch_put(struct vcpu *v, const struct exit_record *e, const struct exit_words *words, uint32_t slots);
+// An exit that nobody has answered yet.
+void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slots);
+// What is behind its answer; `done`: it was no fault.
+void watch_put_answer(struct vcpu *v, uint32_t kind, const struct exit_words *words, bool done, uint32_t slots);
 exit_handler *watch_handler(uint32_t kind, bool lone); // of a kind that is only watched
 
 // The handler of claimed kinds.

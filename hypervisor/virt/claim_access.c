@@ -74,7 +74,7 @@ static void tell(struct vcpu *v, uint32_t slots, uint64_t gpa, uint8_t size, boo
     uint32_t watched = slots & c->watched;
     if (watched != 0) {
         const struct exit_words w = { { gpa, size, write, *value & UINT64_MAX >> (64 - 8 * size) } };
-        watch_put(v, NULL, &w, watched);
+        watch_put_answer(v, CLAIM_MMIO, &w, true, watched);
         for (uint32_t left = watched; left != 0; left &= left - 1) {
             __atomic_fetch_add(&c->claim[__builtin_ctz(left)].hits, 1, __ATOMIC_RELAXED);
         }

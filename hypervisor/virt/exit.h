@@ -136,6 +136,7 @@ struct exit_message {
     struct exit_words words;
     uint32_t slots; // claims that wait, one bit each; 0: the core itself asks
     uint32_t instead; // those of them that the core is not asked for before
+    uint32_t watched; // watches that are to see the answer
     uint32_t state; // enum vcpu_state to go on in
     uint32_t length; // of the instruction, whatever the core made of it
     bool asked_core; // the core has answered

@@ -81,6 +81,21 @@ static inline __attribute__((always_inline)) void exit_known_words(const struct 
     }
 }
 
+// True where a word is the answer: the value of a read, or where it tells whether there was a
+// fault. Not for string I/O.
+static inline __attribute__((always_inline)) bool exit_is_answered(const struct exit_record *e, uint32_t kind) {
+    return kind == EXIT_RDMSR || kind == EXIT_WRMSR || (kind == EXIT_IO && e->io.in);
+}
+
+// That word, out of the registers behind the instruction.
+static inline __attribute__((always_inline)) void exit_answer(const struct vcpu *v, uint32_t kind, uint64_t *word) {
+    if (kind == EXIT_RDMSR) {
+        word[1] = v->gpr[GPR_RDX] << 32 | (uint32_t)v->gpr[GPR_RAX];
+    } else if (kind == EXIT_IO && word[2] == 0) {
+        word[3] = v->gpr[GPR_RAX] & UINT64_MAX >> (64 - 8 * word[1]);
+    }
+}
+
 static inline void exit_words(const struct vcpu *v, const struct exit_record *e, struct exit_words *w) {
     *w = (struct exit_words) { 0 };
     exit_known_words(v, e, e->kind, w->word);

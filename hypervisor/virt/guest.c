@@ -324,6 +324,7 @@ int guest_destroy(struct guest *g) {
     }
     guest_devices_free(g);
     claims_free(g);
+    trace_free(g);
     page_free(g->console.out, CONSOLE_PAGES);
     memset(g, 0, sizeof(*g));
     return 0;

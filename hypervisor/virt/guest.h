@@ -11,6 +11,7 @@
 #include "dev/platform.h"
 #include "virt/mmio.h"
 #include "virt/claim.h"
+#include "virt/trace.h"
 #include "virt/vcpu.h"
 
 struct testdev;
@@ -111,6 +112,7 @@ struct guest {
     bool msr_x2apic_core; // writes of all x2APIC registers are the core's
     struct cpuid_entry cpuid_none; // zeroes, for a leaf that is not shown
     struct claims claims;
+    struct trace *traces[GUEST_VCPUS]; // NULL: none
     uint64_t unclaimed_io, unclaimed_memory;
     bool pause_on_unclaimed;
     uint32_t wakes; // NMIs, INITs and start-ups that its vCPUs were sent

@@ -264,6 +264,9 @@ void vcpu_run(struct vcpu *v) {
         if (__builtin_expect(v->requests != 0, 0) && !serve_requests(v)) {
             return;
         }
+        if (__builtin_expect(v->traced != NULL, 0)) {
+            trace_entry(v);
+        }
         run_exits(v, &e);
         if (e.kind == EXIT_INTERRUPT && on_control(v) && this_cpu()->timer_deadline != 0) {
             return; // not the timer: a device of the monitor has something for Python

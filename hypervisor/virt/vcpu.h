@@ -14,6 +14,7 @@
 #include "virt/exit.h"
 
 struct cpu;
+struct exit_note;
 struct guest;
 struct insn_cache;
 
@@ -129,6 +130,7 @@ struct vcpu {
     exit_handler *handlers[EXIT_KINDS];
     uint64_t exits[EXIT_KINDS];
     uint64_t entries;
+    struct exit_note *traced; // its last, while it is traced (trace.h)
     uint64_t refused_rip; // of the last refused entry (exits.c)
     void *vendor; // what else the back end keeps
     struct lapic lapic; // the owner's; others post to it

@@ -29,61 +29,79 @@ void watch_free(struct guest *g) {
 
 // ---- Writing, on the vCPU's CPU ----
 
-// A place in the ring, NULL when it is full. With several vCPUs they race for it.
-static __attribute__((noinline)) struct watch_record *take_place_among(struct watch *ring, uint64_t *number) {
+#define NO_PLACE UINT64_MAX
+
+always uint64_t full(struct watch *ring) {
+    __atomic_fetch_add(&ring->drops, 1, __ATOMIC_RELAXED);
+    return NO_PLACE;
+}
+
+// The number of the next record, NO_PLACE when the ring is full. Several vCPUs race for it.
+static __attribute__((noinline)) uint64_t take_place_among(struct watch *ring) {
     uint64_t head = __atomic_load_n(&ring->head, __ATOMIC_RELAXED);
     do {
         if (head - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) >= WATCH_RECORDS) {
-            __atomic_fetch_add(&ring->drops, 1, __ATOMIC_RELAXED);
-            return NULL;
+            return full(ring);
         }
     } while (!__atomic_compare_exchange_n(&ring->head, &head, head + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-    *number = head;
-    return &ring->records[head % WATCH_RECORDS];
+    return head;
 }
 
-always struct watch_record *take_place(struct watch *ring, uint64_t *number) {
+always uint64_t take_place(struct watch *ring) {
     uint64_t head = ring->head;
+    if (head == NO_PLACE) {
+        __builtin_unreachable(); // so the caller need not look
+    }
     if (__builtin_expect(head - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) >= WATCH_RECORDS, 0)) {
-        __atomic_fetch_add(&ring->drops, 1, __ATOMIC_RELAXED);
-        return NULL;
+        return full(ring);
     }
     ring->head = head + 1;
-    *number = head;
-    struct watch_record *r = &ring->records[head % WATCH_RECORDS];
-    __asm__ ("" : "+r" (r)); // the compiler would work it out again for each field
-    return r;
+    return head;
 }
 
 // True: it is the first since the ring was read, and somebody must be told. The record is
 // published before the reader's place is looked at, and the reader does it the other way
-// round (watch_read), so that one of the two sees the other. `words` instead of `e`: an
-// access to device memory.
+// round (watch_read), so that one of the two sees the other. With `words` they are what it is
+// about; else they are in `e` and the registers, the answer too where `answered`.
 always bool put(struct vcpu *v, const struct exit_record *e, const struct exit_words *words, uint32_t kind,
-    uint32_t slot) {
+    uint32_t mark, bool answered) {
     struct watch *ring = v->guest->claims.watch;
-    uint64_t number;
     bool alone = v->guest->vcpu_count == 1;
-    struct watch_record *r = __builtin_expect(alone, 1) ? take_place(ring, &number) : take_place_among(ring, &number);
-    if (r == NULL) {
+    uint64_t number = __builtin_expect(alone, 1) ? take_place(ring) : take_place_among(ring);
+    if (__builtin_expect(number == NO_PLACE, 0)) {
         return false;
     }
-    __asm__ volatile ("rdtsc" : "=a" (r->tsc_low), "=d" (r->tsc_high));
-    r->rip = v->rip;
+    struct exit_note *r = &ring->records[number % WATCH_RECORDS];
+    __asm__ ("" : "+r" (r)); // the compiler would work it out again for each field
+    note_exit(r, v, mark);
     if (words != NULL) {
-        r->words = *words;
+        note_put_words(r, words);
+        r->done = answered;
     } else {
-        exit_known_words(v, e, kind, r->words.word);
+        note_words(r, v, e, kind);
+        if (answered && kind != EXIT_IO) {
+            r->done = e->length != 0;
+            if (r->done) {
+                note_answer(r, v, kind);
+            }
+        }
     }
-    r->kind = (uint8_t)kind;
-    r->vcpu = v->index;
-    r->slot = (uint8_t)slot;
     __atomic_store_n(&r->sequence, number + 1, __ATOMIC_SEQ_CST);
     return number == __atomic_load_n(&ring->tail, __ATOMIC_SEQ_CST);
 }
 
-void watch_put(struct vcpu *v, const struct exit_record *e, const struct exit_words *words, uint32_t slots) {
-    if (put(v, e, words, words != NULL ? (uint32_t)CLAIM_MMIO : e->kind, (uint32_t)__builtin_ctz(slots))) {
+static uint32_t mark_of(uint32_t kind, uint32_t slots) {
+    return NOTE_MARK(kind, (uint32_t)__builtin_ctz(slots));
+}
+
+void watch_put(struct vcpu *v, const struct exit_record *e, uint32_t slots) {
+    if (put(v, e, NULL, e->kind, mark_of(e->kind, slots), false)) {
+        guest_notify(v->guest, GUEST_EVENT_WATCH);
+    }
+}
+
+void watch_put_answer(struct vcpu *v, uint32_t kind, const struct exit_words *words, bool done, uint32_t slots) {
+    if (put(v, NULL, words, kind, mark_of(kind, slots), done)) {
         guest_notify(v->guest, GUEST_EVENT_WATCH);
     }
 }
@@ -91,6 +109,22 @@ void watch_put(struct vcpu *v, const struct exit_record *e, const struct exit_wo
 static __attribute__((noinline)) bool notify(struct vcpu *v, struct exit_record *e) {
     guest_notify(v->guest, GUEST_EVENT_WATCH);
     return exit_core(v, e);
+}
+
+// What has its answer in the record comes behind the core, which never ends the run loop for
+// it. `slots` 0: the watch that is alone.
+always bool watch_answer(struct vcpu *v, struct exit_record *e, uint32_t kind, uint32_t slots) {
+    (void)exit_core_handlers[kind](v, e);
+    uint32_t mark = slots == 0 ? v->guest->claims.lone[kind]->mark : mark_of(kind, slots);
+    if (__builtin_expect(put(v, e, NULL, kind, mark, true), 0)) {
+        guest_notify(v->guest, GUEST_EVENT_WATCH);
+    }
+    return true;
+}
+
+// A frame for it alone.
+static __attribute__((noinline)) bool watch_in(struct vcpu *v, struct exit_record *e) {
+    return watch_answer(v, e, EXIT_IO, 0);
 }
 
 // What no watch is told of: string I/O, whose elements have no record of their own, and
@@ -104,7 +138,10 @@ always bool watch_lone(struct vcpu *v, struct exit_record *e, uint32_t kind) {
     struct claim *k = v->guest->claims.lone[kind];
     if (exit_first_word(v, e, kind) - k->low <= k->span && !unseen(e, kind)) {
         __atomic_fetch_add(&k->hits, 1, __ATOMIC_RELAXED);
-        if (__builtin_expect(put(v, e, NULL, kind, k->slot), 0)) {
+        if (exit_is_answered(e, kind)) {
+            return kind == EXIT_IO ? watch_in(v, e) : watch_answer(v, e, kind, 0);
+        }
+        if (__builtin_expect(put(v, e, NULL, kind, k->mark, false), 0)) {
             return notify(v, e);
         }
     }
@@ -123,7 +160,11 @@ static bool watch_several(struct vcpu *v, struct exit_record *e) {
             __atomic_fetch_add(&c->claim[slot].hits, 1, __ATOMIC_RELAXED);
         }
     }
-    if (seen != 0 && !unseen(e, kind) && put(v, e, NULL, kind, (uint32_t)__builtin_ctz(seen))) {
+    seen = unseen(e, kind) ? 0 : seen;
+    if (seen != 0 && exit_is_answered(e, kind)) {
+        return watch_answer(v, e, kind, seen);
+    }
+    if (seen != 0 && put(v, e, NULL, kind, mark_of(kind, seen), false)) {
         return notify(v, e);
     }
     return exit_core_handlers[kind](v, e);
@@ -157,7 +198,7 @@ exit_handler *watch_handler(uint32_t kind, bool lone) {
 
 // ---- Reading, on the control CPU ----
 
-uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, uint64_t *drops) {
+uint32_t watch_read(struct guest *g, struct exit_note *to, uint32_t limit, uint64_t *drops) {
     struct watch *ring = g->claims.watch;
     uint32_t count = 0;
     *drops = 0;
@@ -165,15 +206,11 @@ uint32_t watch_read(struct guest *g, struct watch_record *to, uint32_t limit, ui
         return 0;
     }
     while (count < limit) {
-        const struct watch_record *r = &ring->records[ring->tail % WATCH_RECORDS];
+        const struct exit_note *r = &ring->records[ring->tail % WATCH_RECORDS];
         if (__atomic_load_n(&r->sequence, __ATOMIC_SEQ_CST) != ring->tail + 1) {
             break;
         }
-        to[count] = *r;
-        for (uint32_t i = exit_word_count(r->kind); i < EXIT_WORDS; i++) {
-            to[count].words.word[i] = 0; // of an earlier record
-        }
-        count++;
+        to[count++] = note_finished(r);
         __atomic_store_n(&ring->tail, ring->tail + 1, __ATOMIC_SEQ_CST);
     }
     *drops = __atomic_exchange_n(&ring->drops, 0, __ATOMIC_RELAXED);

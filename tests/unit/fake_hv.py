@@ -72,6 +72,7 @@ class _Guest:
         self.hits = {}
         self.exit_objects = {}
         self.ring = []
+        self.traces = {}  # vCPU -> (on, size, notes)
         self.drops = 0
         self.lines = []
         self.walks = {}
@@ -512,6 +513,28 @@ def watch_read(i, limit):
     out, ring[:] = ring[:limit], ring[limit:]
     drops, _g(i).drops = _g(i).drops, 0
     return drops, out
+
+
+def trace(i, vcpu, size):
+    rings = _g(i).traces
+    on, had, notes = rings.get(vcpu, (False, 0, []))
+    if size is None:
+        rings.pop(vcpu, None)
+    elif size == 0:
+        rings[vcpu] = (False, had, notes)
+    else:
+        assert 16 <= size <= 16384 and size & size - 1 == 0
+        rings[vcpu] = (True, size, notes if had == size else [])
+
+
+def trace_info(i, vcpu):
+    on, size, notes = _g(i).traces.get(vcpu, (False, 0, []))
+    return on, size, len(notes)
+
+
+def trace_read(i, vcpu, number):
+    _, size, notes = _g(i).traces.get(vcpu, (False, 0, []))
+    return (number,) + notes[number] if len(notes) - size <= number < len(notes) else None
 
 
 def console_put(i, data):

@@ -120,14 +120,14 @@ def test_watch(world, guest):
     seen = []
     watch = guest.watch("io", seen.append, port=0x70)
     assert claims(world) == {0: ("io", 0x70, 0x70, "watch")}
-    world.guests[0].ring += [(0, "io", 0, 0x1000, 5, (0x70, 1, 1, 0x8F))] * 70
+    world.guests[0].ring += [(0, "io", 0, 0x1000, 5, (0x70, 1, 1, 0x8F, 0), False, 0)] * 70
     world.guests[0].drops = 3
     world.events.append(("watch", 0))
     pump(world)
     assert len(seen) == 64 and watch.drops == 3
     assert (seen[0].port, seen[0].write, seen[0].value, seen[0].rip) == (0x70, True, 0x8F, 0x1000)
     guest.watch("mmio", lambda s: 1 / 0)
-    world.guests[0].ring[:] = [(1, "mmio", 0, 0, 0, (0xD000_0000, 4, 1, 0))]
+    world.guests[0].ring[:] = [(1, "mmio", 0, 0, 0, (0xD000_0000, 4, 1, 0, 0), True, 0)]
     world.events.append(("watch", 0))
     pump(world)
     assert "watch mmio removed" in world.notices[-1] and 1 not in claims(world)

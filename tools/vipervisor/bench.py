@@ -77,6 +77,9 @@ FIGURES = (
     Figure("python", "hypercall, a message to Python", _PYTHON, None, 6000),
     Figure("watch", "watching adds to CPUID", _NOTHING, 60, 60, alike=True),
     Figure("watch-off", "and when it is off", _NOTHING, 0, 0, alike=True),
+    Figure("watch-read", "watching adds to a port read", _NOTHING, 60, 60, alike=True),
+    Figure("trace", "tracing adds to CPUID", _NOTHING, 80, 80, alike=True),
+    Figure("trace-off", "and when it is off", _NOTHING, 0, 0, alike=True),
 )
 
 # Runs on the monitor before the guest's first instruction.
@@ -99,6 +102,9 @@ def _change(what):
         _made.append(g.watch("cpuid", fn=_seen))
     elif what == 0x1003:
         _made.append(g.on("cpuid")(_handle))
+    elif what == 0x1004:
+        _made.append(g.watch("io", fn=_seen, port=0x608))
+    g.trace.on() if what == 0x1005 else g.trace.clear()
 def _seen(x):
     pass
 events.message = _answer
