@@ -161,9 +161,10 @@ __attribute__((noinline)) static void check_rows(void) {
 
 // What MOV SS holds up and INT1 raises come together.
 __attribute__((noinline)) static void check_mov_ss(void) {
+    extern uint8_t shadow_over[];
     static volatile uint16_t selector;
     if (cpu_is_tcg()) {
-        skip("a breakpoint in the shadow of MOV SS, with INT1", "this emulated CPU has neither");
+        skip("breakpoints in the shadow of MOV SS, INT1", "this emulated CPU has neither");
         return;
     }
     reset();
@@ -175,6 +176,47 @@ __attribute__((noinline)) static void check_mov_ss(void) {
     expect("a breakpoint in the shadow of MOV SS, with INT1", debug.hits == 1, "%u hits, DR6 %llx", debug.hits,
         (unsigned long long)debug.dr6);
     reset();
+    write_dr1((uintptr_t)&selector);
+    write_dr7(DR7_INIT | DR7_L1 | DR7_ACCESS1_4BYTES);
+    uint32_t eax = 0, ecx = 0;
+    __asm__ volatile ("mov %2, %%ss\n cpuid\n .globl shadow_over\n shadow_over: nop\n nop"
+        : "+a" (eax), "+c" (ecx) : "m" (selector) : "ebx", "edx", "memory");
+    write_dr7(DR7_INIT);
+    expect("a breakpoint in the shadow of MOV SS, with CPUID", debug.hits == 1 &&
+        debug.rip[0] == (uintptr_t)shadow_over && debug.dr6 == (DR6_INIT | DR6_B1), "%u hits, RIP %llx, DR6 %llx",
+        debug.hits, (unsigned long long)debug.rip[0], (unsigned long long)debug.dr6);
+    reset();
+}
+
+// INT1 raises #DB behind itself, whatever prefixes it has, with nothing new in DR6; of a step
+// that ends with it nothing is heard.
+__attribute__((noinline)) static void check_int1(void) {
+    extern uint8_t int1_plain[], int1_prefixed[], int1_stepped[];
+    if (cpu_is_tcg()) {
+        skip("INT1", "this emulated CPU has none");
+        return;
+    }
+    reset();
+    __asm__ volatile (".byte 0xF1\n .globl int1_plain\n int1_plain:" : : : "memory");
+    expect("INT1", debug.hits == 1 && debug.rip[0] == (uintptr_t)int1_plain && debug.dr6 == DR6_INIT,
+        "%u hits, DR6 %llx", debug.hits, (unsigned long long)debug.dr6);
+    reset();
+    __asm__ volatile (".byte 0x2E, 0x66, 0xF1\n .globl int1_prefixed\n int1_prefixed:" : : : "memory");
+    expect("INT1 with prefixes", debug.hits == 1 && debug.rip[0] == (uintptr_t)int1_prefixed,
+        "%u hits, RIP %llx", debug.hits, (unsigned long long)debug.rip[0]);
+    reset();
+    __asm__ volatile ("pushfq; orl $0x100, (%%rsp); popfq\n"
+        " .byte 0xF1\n"
+        " .globl int1_stepped\n"
+        "int1_stepped: pushfq; andl $0xFFFFFEFF, (%%rsp); popfq" : : : "memory", "cc");
+    expect("INT1 in single steps", debug.hits == 4 && debug.rip[0] == (uintptr_t)int1_stepped &&
+        debug.rip[1] == (uintptr_t)int1_stepped + 1 && (debug.dr6 & DR6_BS), "%u hits, the first at %llx",
+        debug.hits, (unsigned long long)debug.rip[0]);
+    reset();
+}
+
+static void user_int1(void) {
+    __asm__ volatile (".byte 0xF1\n ud2");
 }
 
 // The trap after each stepped instruction has the next one's address.
@@ -196,6 +238,36 @@ __attribute__((noinline)) static void check_step(void) {
     expect("single step over CPUID", debug.hits >= 3 && debug.rip[1] == (uintptr_t)step_2,
         "%u steps, second at %llx, CPUID ends at %llx", debug.hits,
         (unsigned long long)debug.rip[1], (unsigned long long)(uintptr_t)step_2);
+}
+
+// Delivery of a #DB clears DR7.GD, or its handler could not look at DR6.
+__attribute__((noinline)) static void check_detect(void) {
+    if (cpu_is_tcg() && !under_vipervisor()) {
+        skip("DR7.GD", "this emulated CPU does not look at it");
+        return;
+    }
+    reset();
+    write_dr7(DR7_INIT | DR7_GD);
+    __asm__ volatile ("pushfq; orl $0x100, (%%rsp); popfq\n"
+        " nop\n"
+        " pushfq; andl $0xFFFFFEFF, (%%rsp); popfq" : : : "memory", "cc");
+    expect("a step clears DR7.GD", debug.hits == 4 && (debug.dr6 & (DR6_BS | DR6_BD)) == DR6_BS &&
+        read_dr7() == DR7_INIT, "%u hits, DR6 %llx", debug.hits, (unsigned long long)debug.dr6);
+    reset();
+    write_dr7(DR7_INIT | DR7_GD);
+    uint32_t eax = 0, ecx = 0;
+    __asm__ volatile ("pushfq; orl $0x100, (%%rsp); popfq\n"
+        " cpuid\n"
+        " pushfq; andl $0xFFFFFEFF, (%%rsp); popfq" : "+a" (eax), "+c" (ecx) : : "ebx", "edx", "memory", "cc");
+    expect("a step over CPUID clears DR7.GD", debug.hits == 4 && (debug.dr6 & (DR6_BS | DR6_BD)) == DR6_BS &&
+        read_dr7() == DR7_INIT, "%u hits, DR6 %llx", debug.hits, (unsigned long long)debug.dr6);
+    reset();
+    write_dr7(DR7_INIT | DR7_GD);
+    uint64_t value;
+    __asm__ volatile ("mov %%db6, %0" : "=r" (value) : : "memory");
+    expect("DR7.GD guards DR6", debug.hits == 1 && (debug.dr6 & (DR6_BS | DR6_BD)) == DR6_BD &&
+        read_dr7() == DR7_INIT, "%u hits, DR6 %llx", debug.hits, (unsigned long long)debug.dr6);
+    reset();
 }
 
 static void check_faults(void) {
@@ -227,10 +299,18 @@ int guest_main(void) {
     check_status_bits();
     check_rows();
     check_mov_ss();
+    check_int1();
     check_step();
+    check_detect();
     check_faults();
     trap_clear();
     user_run(user_read);
     expect_trap("DR7 at CPL 3", TRAP_GP, false);
+    if (!cpu_is_tcg()) {
+        reset();
+        user_run(user_int1);
+        expect("INT1 at CPL 3", debug.hits == 1 && trap_was(TRAP_UD), "%u hits, vector %u", debug.hits,
+            last_trap.vector);
+    }
     return check_end();
 }

@@ -12,7 +12,6 @@ enum {
     CR8_MAX = 15,
 };
 
-#define DR7_GENERAL_DETECT (UINT64_C(1) << 13)
 #define CR4_DE (UINT64_C(1) << 3)
 #define DR6_BD (UINT64_C(1) << 13)
 
@@ -180,8 +179,8 @@ bool emulate_dr(struct vcpu *v, struct exit_record *e) {
         }
         number = (uint8_t)(number + 2);
     }
-    if ((dr7 & DR7_GENERAL_DETECT) != 0) {
-        virt->reg_set(v, REG_DR7, dr7 & ~DR7_GENERAL_DETECT);
+    if ((dr7 & DR7_GD) != 0) {
+        virt->reg_set(v, REG_DR7, dr7 & ~DR7_GD);
         virt->reg_set(v, REG_DR6, virt->reg_get(v, REG_DR6) | DR6_BD);
         return exit_inject(v, e, EXC_DB, false, 0);
     }

@@ -294,6 +294,9 @@ static void svm_inject(struct vcpu *v, uint32_t event, uint32_t error) {
     } else if (type == EVENT_SOFTWARE) {
         b->nrip = v->rip; // pushed instead of RIP where nRIP exists (15.20)
     }
+    if (type == EVENT_EXCEPTION && (event & EVENTINJ_VECTOR_MASK) == EXC_DB) {
+        b->dr7 &= ~DR7_GD; // as delivery does (13.1.1.3), which an injection leaves out
+    }
     b->eventinj = event | (uint64_t)error << EVENTINJ_ERROR_SHIFT;
     b->interrupt_shadow = 0; // delivery ends it
 }

@@ -261,6 +261,7 @@ static void finish_instruction(struct vcpu *v, struct vmcb *b) {
     }
     if ((b->rflags & RFLAGS_TF) && !(b->eventinj & EVENTINJ_V)) {
         b->dr6 |= DR6_BS;
+        b->dr7 &= ~DR7_GD;
         b->eventinj = EVENTINJ_V | EVENT_EXCEPTION << EVENTINJ_TYPE_SHIFT | EXC_DB;
     }
 }

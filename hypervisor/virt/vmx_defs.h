@@ -374,7 +374,6 @@ enum vmx_msr {
 #define CR4_PCIDE (UINT64_C(1) << 17)
 #define RFLAGS_VM (UINT64_C(1) << 17)
 #define RFLAGS_RESERVED UINT64_C(0xFFFFFFFFFFC08028) // must be 0
-#define DR7_GD (UINT64_C(1) << 13)
 #define DR7_TYPE_SHIFT(n) (16 + 4 * (n)) // two bits: 0 is execution
 #define DR7_TYPE_MASK UINT64_C(3)
 #define EFER_SCE (UINT64_C(1) << 0)

@@ -348,6 +348,11 @@ static void load_pdptes(struct vcpu *v) {
     }
 }
 
+static void end_shadow(void) {
+    vmx_write(VMCS_GUEST_INTERRUPTIBILITY_STATE,
+        vmx_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) & ~(uint64_t)(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
+}
+
 // Called with interrupts on when v->nested_seen is not the guest's generation.
 void vmx_before_entry(struct vcpu *v) {
     struct vmx_vcpu *x = vmx_of(v);
@@ -371,6 +376,14 @@ void vmx_before_entry(struct vcpu *v) {
     }
     x->pending = 0;
     v->nested_seen = generation;
+    if (vmx_read(VMCS_GUEST_DR7) & DR7_ENABLES) {
+        // A breakpoint that MOV SS has met is pending, and due behind the instruction in its
+        // shadow, whoever carried that out. So this looks at every entry.
+        if (v->skipped) {
+            end_shadow();
+        }
+        v->nested_seen = VMX_NOT_SEEN;
+    }
 }
 
 // What completing an instruction does that the CPU left to whoever skipped it: RF goes, the
@@ -383,8 +396,7 @@ void vmx_skipped(struct vcpu *v) {
         vmx_write(VMCS_GUEST_RFLAGS, rflags & ~RFLAGS_RF);
     }
     if (rflags & RFLAGS_TF) {
-        vmx_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, vmx_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) &
-            ~(uint64_t)(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
+        end_shadow();
         vmx_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
             vmx_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) | DR6_BS);
     }
