@@ -87,6 +87,9 @@ class Device:
         return "<%s %s, %s>" % (type(self).__name__, self.name or "", where)
 
 
+# Two alike: each runs at every access, and a name looked up there would cost more than it saves.
+
+
 def _ports(device, base):
     read, write = device.read, device.write
 
