@@ -73,11 +73,10 @@ python3:
 setup: python3
 	@$(SETUP)
 
-# docs/cli-reference.md, docs/rules.md and the keys in docs/partition.md, made anew.
+# The pages under docs/ that are made from what they describe, made anew.
 reference: python3
 	@$(SETUP) --quiet
-	@PYTHONPATH=tools $(VENV_BIN)/python -m vipervisor.reference docs
-	@PYTHONPATH=tools $(VENV_BIN)/python -m vipervisor.pages
+	@PYTHONPATH=tools $(VENV_BIN)/python -m vipervisor.reference
 
 # The distribution packages of set-up, one a line: for another distribution's own, and for
 # images (the Containerfile runs set-up itself).

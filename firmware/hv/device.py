@@ -93,6 +93,9 @@ def _called(device, what, function):
             guest.name, what, name, events.traceback(e).strip()))
 
 
+# Two alike: each runs at every access, and a name looked up there would cost more than it saves.
+
+
 def _ports(device, base):
     read, write = device.read, device.write
 

@@ -31,6 +31,8 @@ EXITS = {
     "entry_failed": "the CPU refused to enter the guest",
     "unknown": "an exit reason that nobody here knows",
 }
+# What the machine does to a guest; all other exits are of the guest's own making.
+OUTSIDE = ("interrupt", "nmi")
 
 # Instructions, counted under QEMU's -icount (svm) and by Bochs' TSC (vmx).
 PRICES = (

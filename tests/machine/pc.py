@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from vipervisor import paths
@@ -52,12 +51,7 @@ class Pc:
     def __enter__(self) -> Pc:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is not None:
             print("the screen:", *self.lines(), sep="\n| ", file=sys.stderr)
         self._process.kill()

@@ -163,7 +163,11 @@ def test_json_of_a_run(hv: Hv, backend: str) -> None:
     assert value["end"]["exits"]["cpuid"] > 0
 
 
-COMMAND = "uname -s; echo to stderr >&2; printf 'say: '; read line; echo $line; exit 3"
+# The first line is read without asking.
+COMMAND = (
+    "uname -s; echo to stderr >&2; read first; echo got $first; "
+    "printf 'say: '; read line; echo $line; exit 3"
+)
 
 
 @BOTH
@@ -172,12 +176,12 @@ def test_a_command_in_a_linux_guest(hv: Hv, backend: str) -> None:
              "console=ttyS0,115200 cryptomgr.notests quiet", "--backend", backend, "--timeout",
              "230", "--", f"({COMMAND})"]
     done = subprocess.run(
-        hv.command(*words), env=hv.env, input="typed for it\n", capture_output=True, text=True,
-        timeout=239, check=False,
+        hv.command(*words), env=hv.env, input="at once\ntyped for it\n", capture_output=True,
+        text=True, timeout=239, check=False,
     )
     assert done.returncode == 3, done
     lines = done.stdout.splitlines()
-    assert lines[:2] == ["Linux", "to stderr"] and lines[-1].endswith("typed for it"), done
+    assert lines == ["Linux", "to stderr", "got at once", "say: typed for it"], done
 
 
 def test_new_makes_a_partition_that_boots(hv: Hv, backend: str, tmp_path: Path) -> None:

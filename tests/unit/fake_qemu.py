@@ -3,7 +3,7 @@
 channel and a prompt. A guest's image is a JSON object that says what the guest does:
 
     {"lines": [...], "crlf": true, "end": {"reason": "exit", "status": 3}, "echo": false,
-     "resets": 1, "chunk": 3}
+     "resets": 1, "chunk": 3, "chatter": 0.05}
 
 Options of the machine itself come as FAKE_* environment variables.
 """
@@ -137,7 +137,9 @@ class Machine:
                 self.state(number, spec, "off", {"reason": "reset"})
         if behaviour.get("echo"):
             while b"quit\n" not in self.typed.get(number, b""):
-                time.sleep(0.02)
+                time.sleep(behaviour.get("chatter", 0.02))
+                if "chatter" in behaviour:
+                    self.send(Frame(Type.CONSOLE_OUT, number, b"tick\n"))
         if behaviour.get("die"):
             sys.stderr.write("fake: out of luck\n")
             sys.stderr.flush()

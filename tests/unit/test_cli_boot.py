@@ -184,6 +184,23 @@ def test_console_ends_with_its_guest(hv: Hv) -> None:
         boot.wait()
 
 
+def test_console_of_a_guest_that_never_rests(hv: Hv) -> None:
+    """Piped input has ended: the guest's end, or --timeout, ends it."""
+    end = {"reason": "exit", "status": 3}
+    guests = {"one": {"lines": ["up"], "echo": True, "chatter": 0.05, "end": end}}
+    with Terminal(hv, "boot", hv.partition(**guests)) as boot:
+        boot.expect(r">>> ")
+        result = hv("console", "one", "--timeout", "1.5", stdin="piped\n")
+        assert result.returncode == 0 and "<piped\n>" in result.stdout, result
+        assert result.stdout.count("tick") > 3
+        assert "one still talks after 1.5 s: --timeout S reads for longer" in result.stderr
+        result = hv("console", "one", "--timeout", "50", stdin="quit\n")
+        assert result.returncode == 0 and "still talks" not in result.stderr, result
+        assert "one is off (exit), status 3" in result.stderr
+        boot.type("\x1d")
+        boot.wait()
+
+
 def test_repl(hv: Hv, booted: Terminal) -> None:
     with Terminal(hv, "repl") as repl:
         repl.expect(">>> ")  # the line the prompt stands on

@@ -31,6 +31,11 @@ def test_output_and_status(output: bytes, status: int, size: int) -> None:
     assert run(output, status, size) == (output, status)
 
 
+def test_piped_input_is_not_echoed() -> None:
+    line = GuestCommand(["x"], lambda data: None, echo=False).line
+    assert line.startswith("stty -echo 2>/dev/null; echo v''p-")
+
+
 def test_no_prompt_yet() -> None:
     command = GuestCommand(["x"], lambda data: None)
     for text in (b"[    0.1] # something\r\n", b"more", b" $ x"):

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from vipervisor import pages
+from vipervisor import reference
 from vipervisor.explain import explain, fields
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,9 +16,9 @@ GROUPS = {"PIN_": "PIN_BASED_CONTROLS", "CPU_": "PRIMARY_CONTROLS", "CPU2_": "SE
 BIT = r"#define {}(\w+) \(UINT32_C\(1\) << (\d+)\)"
 
 
-@pytest.mark.parametrize("path", pages.PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", reference.PAGES, ids=lambda path: path.name)
 def test_a_generated_page_is_current(path):
-    assert path.read_text() == pages.PAGES[path](), "run `make reference`"
+    assert path.read_text() == reference.PAGES[path](), "run `make reference`"
 
 
 def test_every_vmcs_field_of_the_core_is_in_the_table_as_it_is_there():

@@ -133,15 +133,6 @@ def test_map(tmp_path):
     assert "200M" in lines[-1]
 
 
-def test_the_made_pages_are_as_they_would_be_made():
-    docs = ROOT / "docs"
-    again = "run `make reference`"
-    assert (docs / "rules.md").read_text() == reference.rules(), again
-    assert (docs / "cli-reference.md").read_text() == reference.cli(), again
-    page = (docs / "partition.md").read_text()
-    assert page == reference.with_keys(page), again
-
-
 def test_every_command_and_rule_is_on_its_page():
     commands = (ROOT / "docs" / "cli.md").read_text()
     for name in completion.commands_of(build_parser()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from types import TracebackType
 from typing import Any
 
 from .channel import End
@@ -71,12 +70,7 @@ class Guest:
     def __enter__(self) -> Guest:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -29,10 +29,14 @@ def shell_line(words: Sequence[str]) -> str:
 class GuestCommand:
     """Fed with a console's bytes; `emit` gets those that the command itself printed."""
 
-    def __init__(self, words: Sequence[str], emit: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, words: Sequence[str], emit: Callable[[bytes], None], echo: bool = True
+    ) -> None:
         token = secrets.token_hex(4)
         # Typed with quotes inside, so that the shell's echo of the line is no mark.
         self.line = f"echo v''p-{token}-; ( {shell_line(words)} ); echo v''p-{token}-$?\n"
+        if not echo:  # of what is typed for the command; a guest without stty shows it
+            self.line = f"stty -echo 2>/dev/null; {self.line}"
         if len(self.line.encode()) > _LONGEST:
             raise UsageError(f"the command is longer than a guest's shell takes ({_LONGEST} bytes)")
         self._begin = re.compile(f"vp-{token}-\r?\n".encode())

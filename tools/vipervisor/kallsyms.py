@@ -64,27 +64,13 @@ def _lz4_block(block: bytes) -> bytes:
     out, at, end = bytearray(), 0, len(block)
     while at < end:
         token = block[at]
-        at += 1
-        literals = token >> 4
-        if literals == 15:
-            more = 255
-            while more == 255:
-                more = block[at]
-                at += 1
-                literals += more
+        literals, at = _lz4_length(block, token >> 4, at + 1)
         out += block[at : at + literals]
         at += literals
         if at >= end:
             break  # the last sequence has no match
         back = block[at] | block[at + 1] << 8
-        at += 2
-        length = token & 15
-        if length == 15:
-            more = 255
-            while more == 255:
-                more = block[at]
-                at += 1
-                length += more
+        length, at = _lz4_length(block, token & 15, at + 2)
         length += 4
         start = len(out) - back
         if back >= length:
@@ -93,6 +79,16 @@ def _lz4_block(block: bytes) -> bytes:
             pattern = bytes(out[start:])
             out += (pattern * (length // back + 1))[:length]
     return bytes(out)
+
+
+def _lz4_length(block: bytes, length: int, at: int) -> tuple[int, int]:
+    """A length of four bits, to which 15 adds the bytes at `at` up to one that is not 255."""
+    more = 255 if length == 15 else 0
+    while more == 255:
+        more = block[at]
+        at += 1
+        length += more
+    return length, at
 
 
 def symbols(kernel: bytes) -> list[tuple[int, str, str]]:

@@ -1,8 +1,5 @@
-"""Pages that are generated: docs/fields.md from the table of control-structure fields,
-docs/reference.md from the stubs and the docstrings of package `hv`.
-
-`make reference` writes them anew.
-"""
+"""The generated pages about the monitor: control-structure fields from their table, package
+`hv` from its stubs and docstrings. reference.py has those about the host, and the list of all."""
 
 from __future__ import annotations
 
@@ -125,19 +122,3 @@ def _docs(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, str]]:
             yield prefix + node.name, ast.get_docstring(node) or ""
         if isinstance(node, ast.ClassDef):
             yield from _docs(node.body, f"{node.name}.")
-
-
-PAGES = {
-    ROOT / "docs" / "fields.md": fields_page,
-    ROOT / "docs" / "reference.md": reference_page,
-}
-
-
-def write() -> None:
-    for path, make in PAGES.items():
-        path.write_text(make())
-        print(path.relative_to(ROOT))
-
-
-if __name__ == "__main__":
-    write()

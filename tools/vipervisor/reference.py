@@ -1,16 +1,14 @@
-"""Reference pages made from what they describe: `make reference` writes
-docs/cli-reference.md from the parser and docs/rules.md from the rules and their examples, and
-the tables of keys in docs/partition.md. A test compares."""
+"""Pages made from what they describe, which `make reference` writes and a test compares: here
+commands from the parser, rules from their table and examples, the keys of partition files."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import partition, rule_examples
+from . import pages, partition, paths, rule_examples
 from .schema import schema
 
 _MADE = "<!-- Made by `make reference`; a test compares. -->"
@@ -192,13 +190,24 @@ def with_keys(page: str) -> str:
     return f"{before}{begin}\n{keys()}\n{end}{after}"
 
 
-def main(folder: Path) -> int:
-    (folder / "cli-reference.md").write_text(cli())
-    (folder / "rules.md").write_text(rules())
-    page = folder / "partition.md"
-    page.write_text(with_keys(page.read_text()))
-    return 0
+# --- all of them ---
+
+
+def partition_page() -> str:
+    return with_keys((_DOCS / "partition.md").read_text())
+
+
+_DOCS = paths.ROOT / "docs"
+PAGES: dict[Path, Callable[[], str]] = {
+    _DOCS / "cli-reference.md": cli,
+    _DOCS / "fields.md": pages.fields_page,
+    _DOCS / "partition.md": partition_page,
+    _DOCS / "reference.md": pages.reference_page,
+    _DOCS / "rules.md": rules,
+}
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    for path, make in PAGES.items():
+        path.write_text(make())
+        print(path.relative_to(paths.ROOT))

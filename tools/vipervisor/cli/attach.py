@@ -19,6 +19,7 @@ from ..link import Link
 from . import common
 
 _QUIET = 1.0  # seconds of silence after which piped input has had its answer
+_TALK_LIMIT = 10.0  # and for one that never is silent
 _ANSWER_LIMIT = 60.0
 _TRIES, _BETWEEN = 8, 0.3  # of Ctrl-C, and seconds for it to work
 _FOR_EVER = 365 * 86400.0
@@ -41,6 +42,11 @@ def add(commands: Any) -> None:
     stop.add_argument("--timeout", type=common.seconds, default=30.0, metavar="S")
     stop.add_argument("--json", action="store_true")
     stop.set_defaults(function=stop_main)
+    for parser in (repl, console):
+        parser.add_argument(
+            "--timeout", type=common.seconds, default=_TALK_LIMIT, metavar="S",
+            help="how long to read on after piped input has ended",
+        )
     for parser in (repl, run, console, listing, stop):
         parser.add_argument("--machine", metavar="NAME")
 
@@ -57,13 +63,36 @@ def catch_up(link: Link) -> None:
         link.exec("pass", _ANSWER_LIMIT)
 
 
+class _Answer:
+    """What is said to piped input: it ends with a rest, or with the one who says it."""
+
+    def __init__(self) -> None:
+        self._heard = 0.0
+        self.over = threading.Event()
+
+    def show(self, data: bytes) -> None:
+        self._heard = time.monotonic()
+        terminal.write_out(data)
+
+    def wait(self, who: str, limit: float) -> None:
+        """Behind the end of stdin; no more than `limit` seconds."""
+        now = start = self._heard = time.monotonic()
+        end = start + limit
+        while now < min(self._heard + _QUIET, end):
+            if self.over.wait(min(self._heard + _QUIET, end) - now):
+                return
+            now = time.monotonic()
+        if start < self._heard > now - _QUIET:
+            terminal.say(f"{who} still talks after {limit:g} s: --timeout S reads for longer")
+
+
 def repl_main(options: argparse.Namespace) -> int:
     machine = registry.find(options.machine)
     sock = registry.connect(machine, "prompt")
     if terminal.stdin_is_terminal():
         terminal.say(f"hv repl: {machine['name']}; Ctrl-] leaves, the machine goes on")
     keys = terminal.Keys(terminal.CTRL_CLOSE)
-    last = [time.monotonic()]
+    answer = _Answer()
 
     def show() -> None:
         while True:
@@ -72,10 +101,10 @@ def repl_main(options: argparse.Namespace) -> int:
             except OSError:
                 data = b""
             if not data:
+                answer.over.set()
                 keys.stop()
                 return
-            last[0] = time.monotonic()
-            terminal.write_out(data)
+            answer.show(data)
 
     reader = threading.Thread(target=show, name="prompt", daemon=True)
     with terminal.raw():
@@ -83,10 +112,8 @@ def repl_main(options: argparse.Namespace) -> int:
         for data in keys:
             # The prompt's Enter is a carriage return, as a terminal in raw mode sends it.
             sock.sendall(data if terminal.stdin_is_terminal() else data.replace(b"\n", b"\r"))
-        if not keys.left and reader.is_alive():
-            last[0] = time.monotonic()
-            while reader.is_alive() and time.monotonic() - last[0] < _QUIET:
-                reader.join(last[0] + _QUIET - time.monotonic())
+        if not keys.left:
+            answer.wait("hv repl: the prompt", options.timeout)
     sock.close()
     if not terminal.stdin_is_terminal():
         print()
@@ -135,11 +162,7 @@ def console_main(options: argparse.Namespace) -> int:
     keys = terminal.Keys(terminal.CTRL_LEAVE)
     if terminal.stdin_is_terminal():
         terminal.say(f"hv console: {options.guest} of {machine['name']}; Ctrl-\\ leaves")
-    heard = [time.monotonic()]
-
-    def show(data: bytes) -> None:
-        heard[0] = time.monotonic()
-        terminal.write_out(data)
+    answer = _Answer()
 
     def watch_end() -> None:
         def ended() -> End | None:
@@ -148,18 +171,17 @@ def console_main(options: argparse.Namespace) -> int:
 
         with contextlib.suppress(HostError):
             link.bell.wait(ended, _FOR_EVER, f"the guest {options.guest} to end")
+        answer.over.set()
         keys.stop()
 
     with terminal.raw():
-        console.listen(show)
+        console.listen(answer.show)
         link.attach(console.guest.id)
         threading.Thread(target=watch_end, name="end", daemon=True).start()
         for data in keys:
             console.write(data)
         if not keys.left and not terminal.stdin_is_terminal():
-            heard[0] = time.monotonic()
-            while link.reader.is_alive() and time.monotonic() - heard[0] < _QUIET:
-                link.reader.join(heard[0] + _QUIET - time.monotonic())
+            answer.wait(f"hv console: {options.guest}", options.timeout)
         end = link.last.get(console.guest.id)
         if end is not None and end.final:
             catch_up(link)

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import accel as accelerators
 from .. import assemble, partition, registers, signals, terminal
-from ..channel import End, describe_crash
+from ..channel import End, Frame, Type, describe_crash
 from ..errors import EmulatorError, HostError, UsageError, WaitTimeout
 from ..guest_command import GuestCommand
 from ..hub import Hub
@@ -24,7 +24,7 @@ from ..machine import Machine
 from ..progress import Progress
 from ..registry import Claim
 from ..transcript import PlainText
-from . import common
+from . import common, hold
 from .hold import Hold
 
 # The statuses of `hv run` above the guest's own 0 to 119.
@@ -182,15 +182,14 @@ class Session:
         self._guest = guest
         self._until = Until(options.until)
         kind = machine.partition["guests"][0].get("kind")
-        self._hold = Hold(kind, terminal.stdin_is_terminal())
+        words, person = options.guest_command, terminal.stdin_is_terminal()
+        self._hold = Hold(kind, person, words is not None)
         self._broken = False
         self.ended: End | None = None
         limit = options.timeout
         self._end: float | None = None if limit is None else time.monotonic() + limit
         self.keys = terminal.Keys()
-        words = options.guest_command
-        self._command = None if words is None else GuestCommand(words, self._show)
-        self._typing = threading.Event()
+        self._command = None if words is None else GuestCommand(words, self._show, person)
         self.registers: dict[str, int] = {}
         self.exits: dict[str, int] = {}
 
@@ -201,6 +200,8 @@ class Session:
             self._show(data)
         else:
             self._command.feed(data)
+            if self._command.began:
+                self._hold.release()
 
     def _show(self, data: bytes) -> None:
         if self._command is not None and not terminal.stdin_is_terminal():
@@ -229,9 +230,11 @@ class Session:
         return console
 
     def _type(self, console: Console) -> None:
-        if self._command is not None:
-            self._typing.wait()  # what is typed is for the command, not for the shell before it
+        watched = False
         for data in self.keys:
+            if self._hold.watches and not watched:
+                watched = True
+                self._watch_port()
             if not self._hold.wait():
                 return
             try:
@@ -242,6 +245,21 @@ class Session:
                 continue  # the guest does not read: drop what it left
             except HostError:
                 return
+
+    def _watch_port(self) -> None:
+        """Have the hold told when the guest opens its serial port."""
+        machine = self._machine
+
+        def hear(frame: Frame) -> None:
+            if frame.type == Type.EVENT and f'"{hold.LISTENING}"'.encode() in frame.payload:
+                self._hold.listening()
+
+        machine.link.listen(hear)
+        code = hold.WATCH.format(event=hold.LISTENING, type=int(Type.EVENT), name=self._guest)
+        try:
+            machine.exec(code, machine.boot_timeout)
+        except HostError:
+            self._hold.listening()  # the output alone has to tell
 
     def stop(self) -> None:
         """No more input."""
@@ -278,7 +296,6 @@ class Session:
         assert self._command is not None
         self._command.typed = True
         console.write(self._command.line)
-        self._typing.set()
 
     def _command_status(self) -> int:
         assert self._command is not None and self._command.status is not None
