@@ -69,7 +69,8 @@ def _make(row, cpus, run):
     try:
         made = guests.Guest(
             row["name"], cpus, row["memory"], row.get("devices") or (),
-            row.get("paravirt", True), row.get("hide") or ())
+            row.get("paravirt", True), row.get("hide") or (), row.get("cpuid") or (),
+            row.get("msr") or ())
         adopt(made, row, bool(run.get("single")))
         if row.get("symbols"):
             made.load_symbols(row["symbols"])
@@ -159,6 +160,8 @@ def again():
             adopt(guest, row, events.quiet)
             guest.paravirt = row.get("paravirt", True)
             guest.hide = tuple(row.get("hide") or ())
+            guest.cpuid = guests.own("cpuid", row.get("cpuid") or ())
+            guest.msr = guests.own("msr", row.get("msr") or ())
             guest.add_devices(row.get("devices") or ())
             if row.get("symbols") and guest.symbols is None:
                 guest.load_symbols(row["symbols"])

@@ -8,6 +8,8 @@ so an exit is a table look-up.
 
 import struct
 
+from hv.rules.answers import REGISTERS
+
 # struct cpuid_entry of virt/guest.h: leaf, subleaf, flags, reserved, mask[4], fixed[4].
 ENTRY = "<12I"
 ANY_SUBLEAF = 1
@@ -142,10 +144,11 @@ def without(cpuid, hide):
     return masked
 
 
-def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True, hide=()):
+def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True, hide=(), own=()):
     """The rows (leaf, subleaf, flags, eax, ebx, ecx, edx) of a guest's CPUID.
 
-    `cpuid(leaf, subleaf)` asks the machine, `caps` is `_hv.caps()`.
+    `cpuid(leaf, subleaf)` asks the machine, `caps` is `_hv.caps()`, `own` are answers of a
+    partition file (rules/answers.py).
     """
     if hide:
         cpuid = without(cpuid, hide)
@@ -188,7 +191,29 @@ def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True, hide=()):
         table.add(KVM, KVM + 1, *_words(KVM_SIGNATURE))
         table.add(KVM + 1, features)
     _extended(table, cpuid, hide_ext, intel, vcpus)
+    for entry in own:
+        table.rows = _changed(table.rows, entry)
     return table
+
+
+def _changed(rows, entry):
+    """The rows with the registers of an entry fixed, or without the bits that it hides."""
+    leaf, only = entry["leaf"], entry.get("subleaf")
+    out, there = [], False
+    for row in rows:
+        if row[0] == leaf and (row[2] & ANY_SUBLEAF or only is None or row[1] == only):
+            there = True
+            words = [entry.get(name, word) & ~entry.get("hide_" + name, 0)
+                     for name, word in zip(REGISTERS, row[3:])]
+            if only is None or not row[2] & ANY_SUBLEAF:
+                row = row[:3] + tuple(words)
+            else:  # a leaf that had one answer, zeroes: the other subleaves read 0 all the same
+                row = (leaf, only, row[2] & ~ANY_SUBLEAF) + tuple(words)
+        out.append(row)
+    if not there:
+        words = [entry.get(name, 0) for name in REGISTERS]
+        out.append((leaf, only or 0, ANY_SUBLEAF if only is None else 0) + tuple(words))
+    return out
 
 
 def identity(cpuid):
@@ -197,9 +222,9 @@ def identity(cpuid):
     return eax, edx & _bits(LEAF_1_EDX) | EDX_APIC
 
 
-def build(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True, hide=()):
+def build(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True, hide=(), own=()):
     """The packed table for `_hv.guest_set_cpuid`."""
-    return answers(cpuid, caps, tsc_hz, guest_id, vcpus, paravirt, hide).packed()
+    return answers(cpuid, caps, tsc_hz, guest_id, vcpus, paravirt, hide, own).packed()
 
 
 def _caches(table, physical, intel, vcpus):

@@ -155,6 +155,29 @@ def pack(table):
     return bytes(out)
 
 
-def build(amd, phys_bits=40, rdtscp=True, paravirt=True):
+def changed(table, entry):
+    """The rows with an entry of a partition file (rules/answers.py) in the place of theirs."""
+    first, last = entry["index"], entry["index"] + entry["count"] - 1
+    out = []
+    for row in table:
+        low, high = row[0], row[0] + row[1] - 1
+        if high < first or last < low:
+            out.append(row)
+            continue
+        if low < first:
+            out.append((low, first - low) + row[2:])
+        if last < high:
+            out.append((last + 1, high - last) + row[2:])
+    stored = entry["write"] == "store"
+    read = FAULT if entry["read"] == "refuse" else STORED if stored else FIXED
+    write = STORED if stored else IGNORE if entry["write"] == "ignore" else FAULT
+    out.append((first, entry["count"], read, write, entry.get("value", 0), ALL if stored else 0))
+    return sorted(out)
+
+
+def build(amd, phys_bits=40, rdtscp=True, paravirt=True, own=()):
     """The packed table for `_hv.guest_set_msrs`."""
-    return pack(rows(amd, phys_bits, rdtscp, paravirt))
+    table = rows(amd, phys_bits, rdtscp, paravirt)
+    for entry in own:
+        table = changed(table, entry)
+    return pack(table)

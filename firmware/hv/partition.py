@@ -46,7 +46,12 @@ class Partition:
 
     def check(self):
         """Every finding, of the description and of what this machine has left for it."""
-        return self._compile()[0]
+        found, partition, _ = self._compile()
+        if not found:
+            asked = self.description.get("machine") or {}
+            found += rules.warnings(
+                partition, {key: partition["machine"][key] for key in asked}, LIST)
+        return found
 
     def _compile(self):
         """(findings, the form that can be started, CPU numbers of each guest)"""
@@ -71,7 +76,8 @@ class Partition:
         try:
             for row, numbers in zip(partition["guests"], cpus):
                 guest = vm.Guest(row["name"], numbers, row["memory"], row["devices"],
-                                 row["paravirt"], row["hide"])
+                                 row["paravirt"], row["hide"], row.get("cpuid", ()),
+                                 row.get("msr", ()))
                 made.append(guest)
                 boot.adopt(guest, row)
                 guest.load(row["image"], row["initrd"], row["cmdline"], row["kind"],

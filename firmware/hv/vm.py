@@ -6,7 +6,7 @@ from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
 from hv.memory import Memory
-from hv.rules.reader import DEVICES, PYTHON_DEVICES
+from hv.rules import devices as named
 from hv.screen import Screen
 from hv.vcpu import REGISTERS, VCpu
 
@@ -98,7 +98,7 @@ def _device(guest_id, name):
     except OSError as e:
         if e.args[0] != 19:
             raise
-        raise ValueError(text.unknown("device", name, DEVICES))
+        raise ValueError(text.unknown("device", name, named.NAMES))
 
 
 def _hidden(names):
@@ -111,6 +111,28 @@ def _hidden(names):
         if name in features.NEEDED:
             raise ValueError("%s cannot be hidden: no kernel starts without it" % name)
     return tuple(features.whole(names)) if names else ()
+
+
+def own(key, rows):
+    """Answers of CPUID leaves and MSRs as in a partition file, with its rules."""
+    from hv.rules import answers, reader
+
+    read = reader.Reader(reader.TOML)
+    rows = getattr(answers, key)(read, list(rows) if isinstance(rows, tuple) else rows, (key,))
+    if read.findings:
+        raise ValueError(str(read.findings[0]))
+    return tuple(rows)
+
+
+def _devices(entries):
+    """The entries of `devices`, with the rules of a partition file."""
+    from hv.rules import reader
+
+    read = reader.Reader(reader.TOML)
+    found = named.read(read, {"devices": list(entries)}, ())
+    for finding in read.findings:
+        raise ValueError(str(finding))
+    return found
 
 
 class Target:
@@ -145,11 +167,14 @@ class Guest:
     """A guest. Guest("name", cpus=1, memory="256M") makes one; then .load(image),
     .start(), .pause(), .resume(), .reset(), .stop(), .destroy(). Look at .state,
     .exits, .crash, .memory, .vcpus[0], .console; wait("off", "crash") waits.
-    devices names what a plain PC has not: "testdev"."""
+    devices names what a plain PC has not: "testdev"; cpuid and msr are answers as in a
+    partition file: cpuid=[{"leaf": 7, "hide_ebx": 0x20}]."""
 
     def __init__(self, name, cpus=1, memory="256M", devices=(), paravirt=True, hide=(),
-                 _id=None):
+                 cpuid=(), msr=(), _id=None):
         self.name = name
+        self.cpuid, self.msr = own("cpuid", cpuid), own("msr", msr)
+        devices = _devices(devices)
         self.paravirt = bool(paravirt)  # the KVM-compatible clock is shown
         self.hide = _hidden(hide)  # CPUID features that it does not see
         self._load = None  # the arguments of load(), for reset and restart
@@ -192,8 +217,8 @@ class Guest:
             self._policy(guest_id, len(chosen))
             _hv.guest_platform(guest_id, clock.wall())
             for device in devices:
-                if device not in PYTHON_DEVICES:
-                    _device(guest_id, device)
+                if named.name_of(device) not in named.PYTHON:
+                    _device(guest_id, named.name_of(device))
         except (OSError, ValueError) as e:
             _hv.guest_destroy(guest_id)
             if e.args and e.args[0] == ENOMEM:
@@ -205,7 +230,8 @@ class Guest:
     def _policy(self, guest_id, vcpus):
         caps = _hv.caps()
         table = cpuid.build(
-            _hv.cpuid, caps, _hv.tsc_hz(), guest_id, vcpus, self.paravirt, self.hide)
+            _hv.cpuid, caps, _hv.tsc_hz(), guest_id, vcpus, self.paravirt, self.hide,
+            self.cpuid)
         _hv.guest_set_cpuid(guest_id, table)
         bits = 36
         if _hv.cpuid(CPUID_MAX_EXTENDED, 0)[0] >= CPUID_ADDRESS_SIZES:
@@ -213,7 +239,7 @@ class Guest:
         shown = _hv.cpuid(CPUID_FEATURES, 0)[3] & ~caps.get("cpuid_hide_80000001_edx", 0)
         rdtscp = bool(shown & cpuid.EDX_RDTSCP)
         _hv.guest_set_msrs(guest_id, msr.build(
-            _hv.backend() == "svm", bits, rdtscp, self.paravirt))
+            _hv.backend() == "svm", bits, rdtscp, self.paravirt, self.msr))
 
     # -- life
 
@@ -393,11 +419,11 @@ class Guest:
 
     def add_devices(self, names):
         """The devices in Python that have a name in partition files."""
-        for name in names:
-            if name in PYTHON_DEVICES:
+        for entry in names:
+            if named.name_of(entry) in named.PYTHON:
                 from hv import devices
 
-                devices.add(self, name)
+                devices.add(self, entry)
 
     def replace(self, name, device=None):
         """Puts a device in Python in the place of the core's ("uart"), which runs on as the

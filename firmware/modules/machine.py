@@ -1,7 +1,7 @@
 # Module `machine`: what the C part has (mem8 to mem64, reset, idle), and what of MicroPython's
 # other boards makes sense on a PC.
 import _hv
-import time
+import time as _time
 from umachine import *
 
 _CMOS_INDEX, _CMOS_DATA = 0x70, 0x71
@@ -15,6 +15,11 @@ _WEEKDAY = 0x06
 
 _SMBIOS_FIRST, _SMBIOS_END = 0xF0000, 0x100000
 _SYSTEM, _END_OF_TABLE = 1, 127
+# UEFI 2.10, 4.3: EFI_SYSTEM_TABLE, its size, its count of tables and where they are; 4.6: the
+# GUIDs of SMBIOS' entry points.
+_EFI_SIGNATURE, _EFI_SIZE, _EFI_TABLES = b"IBI SYST", 120, 104
+_EFI_SMBIOS = (b"\x44\x15\xfd\xf2\x94\x97\x2c\x4a\x99\x2e\xe5\xbb\xcf\x20\xe3\x94",
+               b"\x31\x2d\x9d\xeb\x88\x2d\xd3\x11\x9a\x16\x00\x90\x27\x3f\xc1\x4d")
 
 
 class Port:
@@ -46,15 +51,15 @@ class RTC:
     def datetime(self, new=None):
         """(year, month, day, weekday, hour, minute, second, microsecond); given, it is set."""
         if new is None:
-            now = time.time_ns()
-            y, month, d, h, m, s, weekday, _ = time.gmtime(now // 1_000_000_000)
+            now = _time.time_ns()
+            y, month, d, h, m, s, weekday, _ = _time.gmtime(now // 1_000_000_000)
             return y, month, d, weekday, h, m, s, now // 1000 % 1_000_000
         y, month, d, _, h, m, s, us = new
-        seconds = time.mktime((y, month, d, h, m, s, 0, 0))
-        if time.gmtime(seconds)[:6] != (y, month, d, h, m, s) or not 2000 <= y < 2100:
+        seconds = _time.mktime((y, month, d, h, m, s, 0, 0))
+        if _time.gmtime(seconds)[:6] != (y, month, d, h, m, s) or not 2000 <= y < 2100:
             raise ValueError("%r is no time from 2000 to 2099" % (new,))
         _hv.clock_set(seconds * 1_000_000_000 + us * 1000)
-        _cmos_set(time.gmtime(seconds))
+        _cmos_set(_time.gmtime(seconds))
 
     def init(self, new):
         self.datetime(new)
@@ -100,8 +105,7 @@ def freq(new=None):
 
 
 def unique_id():
-    """The system's UUID of SMBIOS, 16 bytes; b"" where the firmware tells none below 1 MiB
-    (UEFI), or has none."""
+    """The system's UUID of SMBIOS, 16 bytes; b"" where the firmware has none."""
     for structure in _smbios():
         if structure[0] == _SYSTEM and structure[1] >= 0x19:
             uuid = structure[8:24]
@@ -109,25 +113,45 @@ def unique_id():
     return b""
 
 
-def _smbios():
-    """The structures of the table that the entry point in the BIOS' memory names."""
-    place, size = 0, 0
+def _entries():
+    """Where SMBIOS' entry point may be: as UEFI says, else in the BIOS' memory."""
+    efi = _hv.memory()["efi"]
+    if efi:
+        header = _hv.peek(efi, _EFI_SIZE)
+        if header[:8] == _EFI_SIGNATURE:
+            count = int.from_bytes(header[_EFI_TABLES : _EFI_TABLES + 4], "little")
+            at = int.from_bytes(header[_EFI_TABLES + 8 : _EFI_TABLES + 16], "little")
+            tables = _hv.peek(at, 24 * min(count, 256))
+            for guid in _EFI_SMBIOS:
+                for row in range(0, len(tables), 24):
+                    if tables[row : row + 16] == guid:
+                        yield int.from_bytes(tables[row + 16 : row + 24], "little")
     for address in range(_SMBIOS_FIRST, _SMBIOS_END, 16):
+        yield address
+
+
+def _table():
+    """The table that the first entry point names."""
+    for address in _entries():
         anchor = _hv.peek(address, 5)
         if anchor == b"_SM3_":
             entry = _hv.peek(address, 24)
             size = int.from_bytes(entry[12:16], "little")
             place = int.from_bytes(entry[16:24], "little")
-            break
-        if anchor[:4] == b"_SM_":
+        elif anchor[:4] == b"_SM_":
             entry = _hv.peek(address, 31)
             size = int.from_bytes(entry[22:24], "little")
             place = int.from_bytes(entry[24:28], "little")
-            break
-    if not size:
-        return
+        else:
+            continue
+        return _hv.peek(place, min(size, 65536))
+    return b""
+
+
+def _smbios():
+    """The structures of SMBIOS' table."""
     try:
-        table = _hv.peek(place, min(size, 65536))
+        table = _table()
     except OSError:
         return  # in memory that nothing maps
     at = 0

@@ -97,13 +97,14 @@ MP_DEFINE_CONST_FUN_OBJ_0(hv_cpus_obj, hv_cpus);
 static mp_obj_t hv_memory(void) {
     size_t heap;
     heap_region(&heap);
-    mp_obj_t d = mp_obj_new_dict(7);
+    mp_obj_t d = mp_obj_new_dict(8);
     store_u64(d, MP_QSTR_total, memory_total());
     store_u64(d, MP_QSTR_free, extent_free_bytes());
     store_u64(d, MP_QSTR_largest, extent_free_largest());
     store_u64(d, MP_QSTR_monitor, memory_monitor());
     store_u64(d, MP_QSTR_heap, heap);
     store_u64(d, MP_QSTR_rsdp, acpi.rsdp);
+    store_u64(d, MP_QSTR_efi, bootinfo.efi);
     store_u64(d, MP_QSTR_pool, page_free_count() * PAGE_SIZE);
     mp_obj_t ranges = mp_obj_new_list(0, NULL);
     for (uint32_t i = 0; i < bootinfo.range_count; i++) {

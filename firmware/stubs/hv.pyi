@@ -208,14 +208,18 @@ class Guest:
     policies: dict[str, dict[str, Any]]
     paravirt: bool
     hide: tuple[str, ...]
+    cpuid: tuple[dict[str, int], ...]
+    msr: tuple[dict[str, Any], ...]
     def __init__(
         self,
         name: str,
         cpus: int | Iterable[int] = 1,
         memory: str | int = "256M",
-        devices: Iterable[str] = (),
+        devices: Iterable[str | dict[str, Any]] = (),
         paravirt: bool = True,
         hide: Iterable[str] = (),
+        cpuid: Iterable[dict[str, int]] = (),
+        msr: Iterable[dict[str, Any]] = (),
     ) -> None: ...
     def load(
         self,

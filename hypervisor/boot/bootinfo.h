@@ -37,6 +37,7 @@ struct bootinfo {
     struct boot_range ranges[BOOT_RANGES];
     struct boot_module modules[BOOT_MODULES];
     uint64_t rsdp; // 0: search low memory
+    uint64_t efi; // the system table of a 64-bit UEFI, else 0
     struct boot_framebuffer framebuffer;
     char cmdline[512];
 };

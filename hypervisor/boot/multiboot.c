@@ -11,8 +11,7 @@
 enum {
     MB1_FLAG_CMDLINE = 1 << 2, MB1_FLAG_MODULES = 1 << 3, MB1_FLAG_MMAP = 1 << 6,
     MB2_TAG_END = 0, MB2_TAG_CMDLINE = 1, MB2_TAG_MODULE = 3, MB2_TAG_MMAP = 6, MB2_TAG_FRAMEBUFFER = 8,
-    MB2_TAG_RSDP1 = 14,
-    MB2_TAG_RSDP2 = 15, MB2_FRAMEBUFFER_RGB = 1, MB2_FRAMEBUFFER_TEXT = 2,
+    MB2_TAG_EFI64 = 12, MB2_TAG_RSDP1 = 14, MB2_TAG_RSDP2 = 15, MB2_FRAMEBUFFER_RGB = 1, MB2_FRAMEBUFFER_TEXT = 2,
     RSDP_SIZE = 36,
 };
 
@@ -164,6 +163,8 @@ static void read_multiboot2(uint64_t info) {
             }
         } else if (tag->type == MB2_TAG_FRAMEBUFFER) {
             read_framebuffer(at(p));
+        } else if (tag->type == MB2_TAG_EFI64) {
+            bootinfo.efi = *(const uint64_t *)at(p + 8);
         } else if (tag->type == MB2_TAG_RSDP2 || (tag->type == MB2_TAG_RSDP1 && bootinfo.rsdp == 0)) {
             // The tag lies in memory that becomes a guest's: keep a copy.
             static char rsdp[RSDP_SIZE];

@@ -121,6 +121,9 @@ static void open_pixels(const struct boot_framebuffer *f) {
     for (unsigned y = 0; y < f->height; y++) {
         volatile uint8_t *line = (volatile uint8_t *)(uintptr_t)(f->base + (uint64_t)y * f->pitch);
         unsigned width = f->width * bytes, x = 0;
+        for (; x < width && (uintptr_t)(line + x) % 4 != 0; x++) { // a line may begin anywhere
+            line[x] = 0;
+        }
         for (; x + 4 <= width; x += 4) {
             *(volatile uint32_t *)(line + x) = 0;
         }

@@ -27,6 +27,7 @@ CFLAGS = [
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
     "-I" + str(ROOT / "hypervisor"),
+    "-I" + str(ROOT / "build" / "gen"),  # the font
 ]
 CASE = re.compile(r"^CASE\((\w+)\)", re.MULTILINE)
 SOURCES = re.compile(r"^// sources: (.+)$", re.MULTILINE)

@@ -1,4 +1,5 @@
-"""CPUID features that a partition hides are hidden from the guest, and from it alone."""
+"""CPUID features that a partition hides are hidden from the guest, and from it alone; answers
+of CPUID leaves and MSRs that it gives are what the guest reads."""
 
 from __future__ import annotations
 
@@ -21,6 +22,8 @@ ASKS = bytes.fromhex(
     "66ef"  # out dx, eax
     "f4"  # hlt
 )
+# Writes 5 to MSR 0x611 and ends with what it reads there then.
+READS = bytes.fromhex("66b911060000" "66b805000000" "6631d2" "0f30" "0f32" "baf400" "66ef" "f4")
 
 
 def test_a_hidden_feature(boot: Callable[..., Machine], tmp_path: Path) -> None:
@@ -40,3 +43,22 @@ def test_a_hidden_feature(boot: Callable[..., Machine], tmp_path: Path) -> None:
         "h.load('asks.bin', kind='flat').start()"
     )
     assert machine.exec("h.wait('off', timeout=30); print(h.info['status'])").strip() == "0"
+
+
+def test_answers_of_a_partitions_own(boot: Callable[..., Machine], tmp_path: Path) -> None:
+    rows = []
+    for name, code, keys in (
+        ("blind", ASKS, {"cpuid": [{"leaf": 1, "hide_ecx": 1 << 25}]}),
+        ("fixed", READS, {"msr": [{"index": 0x611, "value": 77, "write": "ignore"}]}),
+        ("stored", READS, {"msr": [{"index": 0x611, "value": 77, "write": "store"}]}),
+    ):
+        sector = tmp_path / f"{name}.bin"
+        sector.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa")
+        rows.append({"name": name, "image": sector, "kind": "flat", "memory": 2 << 20,
+                     **keys})
+    machine = boot(rows)
+    assert [machine.wait_end(row["name"], 60).status for row in rows] == [0, 77, 5]
+    # What was stored goes with a reset; the answers stay.
+    machine.exec("for g in hv.guests(): g.reset(); g.start()")
+    code = "print([(g.wait('off', timeout=30), g.info['status']) for g in hv.guests()])"
+    assert machine.exec(code).strip() == "[('off', 0), ('off', 77), ('off', 5)]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from machine.conftest import ROOT, describe
 from vipervisor import HostError, Machine, build, iso, paths
 from vipervisor.qemu import find_uefi
 
+UUID = uuid.UUID("5f0e9c2a-1d34-4b6e-8a77-0123456789ab")
 WAYS = [
     ("svm", "cd", "bios"),
     ("svm", "usb", "bios"),
@@ -43,7 +45,9 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]
     image = tmp_path / ("x.img" if medium == "disk" else "x.iso")
     build.build(image, description, files)
     partition = build.open_image(image).description
-    with Machine(partition, backend=kind, image=image, medium=medium, firmware=firmware) as booted:
+    more = ("-uuid", str(UUID)) if kind == "svm" else ()
+    with Machine(partition, backend=kind, image=image, medium=medium, firmware=firmware,
+                 qemu_args=more) as booted:
         yield booted
 
 
@@ -53,6 +57,9 @@ def test_guests_and_prompt_run(machine: Machine) -> None:
     assert machine.exec("import hv; print(hv.guest('beat').state)").strip() == "running"
     count = machine.exec("import _hv; print(len([c for c in _hv.cpus() if c[2] != 'failed']))")
     assert int(count) == machine.cpus  # the other CPUs started, under UEFI too
+    # The firmware's own name for the machine, below 1 MiB or where UEFI says.
+    found = machine.exec("import machine; print(machine.unique_id().hex())").strip()
+    assert found == (UUID.bytes_le.hex() if machine.backend == "svm" else "")
     machine.prompt.write("\r6 * 7\r")
     machine.prompt.expect("^42$", 60)
     assert "powered" in machine.quit()

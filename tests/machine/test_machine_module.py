@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import calendar
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from vipervisor import Machine, MonitorError
@@ -12,6 +14,7 @@ from vipervisor import Machine, MonitorError
 pytestmark = pytest.mark.machine
 
 LIMIT = 60.0
+STUB = Path(__file__).resolve().parents[2] / "firmware" / "stubs" / "machine.pyi"
 UUID = uuid.UUID("5f0e9c2a-1d34-4b6e-8a77-0123456789ab")
 
 
@@ -52,6 +55,17 @@ def test_the_machine(run: Callable[[str], str], backend: str) -> None:
         assert found == str(list(UUID.bytes_le))
     else:
         assert found == "[]"  # Bochs' BIOS has no UUID
+    # The stub for editors has what is there, and nothing else.
+    tree = ast.parse(STUB.read_text()).body
+    listed = {n.name for n in tree if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    listed |= {ast.unparse(n.target) for n in tree if isinstance(n, ast.AnnAssign)}
+    there = run("print(*[n for n in dir(machine) if n[0] != '_'])").split()
+    assert set(there) == {n for n in listed if n[0] != "_"}
+    for name in ("Port", "RTC"):
+        cls = next(n for n in tree if isinstance(n, ast.ClassDef) and n.name == name)
+        methods = {n.name for n in cls.body if isinstance(n, ast.FunctionDef)}
+        there = run(f"print(*[n for n in dir(machine.{name}) if n[:2] != '__'])").split()
+        assert set(there) == {n for n in methods if n[:2] != "__"}
     # mem8 to mem64 look at the same bytes, which can be written.
     assert run(
         "import uctypes\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from unit import images
 from unit.fake_setup import Hv
 from vipervisor import caret, explain, partition, schema
 from vipervisor.cli import build_parser, completion
@@ -143,7 +145,7 @@ def test_check_shows_the_caret_without_colours(hv: Hv) -> None:
     assert '    3 | name = "hv"\n      |        ^^^^\n' in done.stdout
     assert "\x1b" not in done.stdout
     rows = json.loads(hv("check", str(file), "--json").stdout)
-    assert {"file", "line", "column", "rule", "place", "text"} == set(rows[0])
+    assert {"file", "line", "column", "level", "rule", "place", "text"} == set(rows[0])
     assert [row["column"] for row in rows if row["rule"] == "name-reserved"] == [8]
 
 
@@ -184,9 +186,41 @@ def test_bash_completes(hv: Hv) -> None:
     script = hv("completion", "bash").stdout
     script += "COMP_WORDS=(hv boot --backend ''); COMP_CWORD=3; _hv; echo \"${COMPREPLY[@]}\"\n"
     script += "COMP_WORDS=(hv doc); COMP_CWORD=1; _hv; echo \"${COMPREPLY[@]}\"\n"
-    script += "COMP_WORDS=(hv boot --dry); COMP_CWORD=2; _hv; echo \"${COMPREPLY[@]}\"\n"
-    done = subprocess.run([bash], input=script, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["svm vmx", "doctor", "--dry-run"]
+    for words in ("boot --dry", "boot part", "check --board part", "doctor part", "run --memory p",
+                  "completion f"):
+        count = len(words.split())
+        script += f"COMP_WORDS=(hv {words}); COMP_CWORD={count}; _hv; echo \"${{COMPREPLY[@]}}\"\n"
+    (hv.folder / "part.toml").write_text("")
+    done = subprocess.run(
+        [bash], input=script, capture_output=True, text=True, check=True, cwd=hv.folder)
+    assert done.stdout.splitlines() == [
+        "svm vmx", "doctor", "--dry-run", "part.toml", "part.toml", "", "", "fish"]
+
+
+def test_fish_completes(hv: Hv) -> None:
+    fish = shutil.which("fish")
+    if fish is None:
+        pytest.skip("there is no fish here")
+    (hv.folder / "part.toml").write_text("")
+    script = hv("completion", "fish").stdout
+    for words in ("doc", "boot --backend ", "boot --dry", "boot part", "check --board part",
+                  "doctor part", "run --memory p", "completion f"):
+        script += f"string join -- ' ' (complete -C 'hv {words}' | string replace -r '\\t.*' '')\n"
+    done = subprocess.run(
+        [fish, "--no-config"], input=script, capture_output=True, text=True, check=False,
+        cwd=hv.folder, env={**os.environ, "HOME": str(hv.folder)})
+    assert done.stdout.split("\n")[:-1] == [
+        "doctor", "svm vmx", "--dry-run", "part.toml", "part.toml", "fish"], done.stdout
+
+
+def test_zsh_takes_it(hv: Hv) -> None:
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("there is no zsh here")
+    script = "autoload -Uz compinit; compinit -D -u\n" + hv("completion", "zsh").stdout
+    script += "whence -w _hv; print $_comps[hv]\n"
+    done = subprocess.run([zsh, "-f"], input=script, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("_hv: function\n_hv\n", "")
 
 
 def test_doctor_says_what_lacks(hv: Hv) -> None:
@@ -205,6 +239,25 @@ def test_version_is_the_packages(hv: Hv) -> None:
     value = json.loads(hv("version", "--json", VIPERVISOR_QEMU="/no/qemu").stdout)
     assert value["hv"] and value["qemu"] is None
     assert value["monitor"].split()[0]
+
+
+def test_every_command_that_starts_an_emulator_has_a_dry_run(hv: Hv) -> None:
+    image = hv.image(lines=["up"])
+    bench = hv.folder / "build" / "guests" / "bench.elf"
+    bench.parent.mkdir()
+    bench.write_bytes(images.multiboot1_elf())
+    for words in (("boot", hv.partition(one={"lines": ["up"]})), ("probe",),
+                  ("bench", "--backend", "svm"),
+                  ("run", image, "--kind", "flat32")):
+        done = hv(*words, "--dry-run")
+        assert (done.returncode, done.stderr) == (0, ""), words
+        assert "fake_qemu" in done.stdout and "-kernel" in done.stdout
+    if not (ROOT / "build" / "vipervisor.bin").is_file():
+        pytest.skip("the monitor is not built")
+    done = hv("diff", image, "--kind", "flat32", "--dry-run", VIPERVISOR_BUILD=str(ROOT / "build"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^== svm\n(.*\n)+== vmx\n", done.stdout), done.stdout
+    assert hv.leftovers() == []
 
 
 def test_dry_run_starts_nothing(hv: Hv) -> None:

@@ -1,5 +1,6 @@
 """hv.Partition: the host's rules and messages at the prompt."""
 
+import struct
 import sys
 
 import pytest
@@ -107,10 +108,60 @@ def _described():
     for file in sorted(rule_examples.FOLDER.glob("*.toml")):
         if file.stem.split("-")[0] in ("file", "toml", "image", "initrd", "modules", "symbols"):
             continue
-        if file.stem in ["kind-wrong", "memory-linux", *["cmdline-" + word for word in REAL]]:
+        real = ["kind-wrong", "memory-linux", *["cmdline-" + word for word in REAL]]
+        if file.stem in [*real, *host.rules.WARNINGS]:
             continue
         out.append(file)
     return out
+
+
+def test_warnings_do_not_keep_it_from_starting(hv, world):
+    world.reset(cpus=16, memory=64 << 30, modules={"kernel.elf": images.elf64()})
+    table = tomllib.loads(rule_examples.path("restart-endless").read_text())
+    partition = hv.Partition(table)
+    (found,) = partition.check()
+    assert (found.rule, found.level) == ("restart-endless", "warning")
+    assert [g.name for g in partition.start().guests] == ["one"]
+    partition.destroy()
+
+
+def test_answers_and_placed_devices(hv, world):
+    """What a partition file says of CPUID leaves, MSRs and devices is what the core is told."""
+    world.reset(cpus=2, memory=1 << 30, modules={"k.elf": images.elf64()})
+    row = {"name": "one", "memory": "2M", "image": "k.elf",
+           "cpuid": [{"leaf": 0x80000002, "eax": 0x41424344}, {"leaf": 7, "hide_ebx": 0x20},
+                     {"leaf": 0x50000000, "edx": 7}],
+           "msr": [{"index": 0x17A, "read": "refuse"},
+                   {"index": 0x611, "count": 3, "value": 9, "write": "ignore"},
+                   {"index": 0x700, "value": 1 << 63, "write": "store"}],
+           "devices": [{"name": "watchdog", "ports": 0x590},
+                       {"name": "scratch", "at": 0xD0004000, "size": "8K", "irq": 11}]}
+    (g,) = hv.Partition({"version": 1, "guest": [row]}).start().guests
+    world_row = world.guests[g.id]
+    cpuid = {(r[0], r[1]): r[8:] for r in struct.iter_unpack("<12I", world_row.cpuid)}
+    assert cpuid[0x80000002, 0][0] == 0x41424344
+    assert cpuid[0x50000000, 0] == (0, 0, 0, 7)
+    plain = {(r[0], r[1]): r[8:] for r in struct.iter_unpack(
+        "<12I", world.guests[hv.Guest("two", [0], "2M").id].cpuid)}
+    assert cpuid[7, 0][1] == plain[7, 0][1] & ~0x20 and plain[7, 0][1] & 0x20
+    assert {key for key in cpuid if cpuid[key] != plain.get(key)} == {
+        (0x80000002, 0), (7, 0), (0x50000000, 0), (0x40000001, 0)}
+    msrs = {r[0]: r[1:] for r in struct.iter_unpack("<IIIIQQ", world_row.msrs)}
+    fault, fixed, stored, ignore = range(4)
+    assert msrs[0x179][:3] == msrs[0x17B][:3] == (1, fixed, ignore)  # cut in three
+    assert msrs[0x17A][:3] == (1, fault, fault)
+    assert msrs[0x611] == (3, fixed, ignore, 9, 0)
+    assert msrs[0x700] == (1, stored, stored, 1 << 63, (1 << 64) - 1)
+    assert sorted(g.devices) == ["scratch", "watchdog"]
+    assert g.devices["scratch"].line == 11 and len(g.devices["scratch"].bytes) == 8192
+    g.reset()
+    assert world.guests[g.id].cpuid == world_row.cpuid
+    with pytest.raises(ValueError, match=r"cpuid\[0\].ebx: cpuid-shown: .*write hide_ebx"):
+        hv.Guest("bad", memory="2M", cpuid=[{"leaf": 7, "ebx": 1}])
+    with pytest.raises(ValueError, match=r"msr\[0\].index: msr-core: MSR 0xc0000080"):
+        hv.Guest("bad", memory="2M", msr=[{"index": 0xC0000080}])
+    with pytest.raises(ValueError, match="device-unknown: .*did you mean watchdog"):
+        hv.Guest("bad", memory="2M", devices=["watchdogg"])
 
 
 @pytest.mark.parametrize("file", _described(), ids=lambda file: file.stem)

@@ -1,9 +1,13 @@
 """CPUID and MSR policy: what a guest must not see, and that tables are well formed."""
 
+import re
 import struct
+from pathlib import Path
 
 import pytest
 from unit import fake_hv
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def cpuid_table(world, backend, caps=None, vcpus=1):
@@ -176,3 +180,54 @@ def test_a_guest_is_made_without_features(world):
         hv.Guest("b", memory="2M", hide=["avxx2"])
     with pytest.raises(ValueError, match="sse2 cannot be hidden"):
         hv.Guest("b", memory="2M", hide=["sse2"])
+
+
+def test_the_rules_know_what_the_core_keeps_and_needs():
+    """rules/answers.py repeats, for the host, what cpuid.py and msr.py say."""
+    from hv import cpuid, msr
+    from hv.rules import answers, features
+
+    kept = set()
+    for amd in (False, True):
+        for index, count, read, write, _, _ in msr.rows(amd, 40, True):
+            if {read, write} & {msr.CORE, msr.NATIVE}:
+                kept |= set(range(index, index + count))
+    assert kept == {i for low, high in answers.CORE_MSRS for i in range(low, high + 1)}
+    needed = {}
+    for name in features.NEEDED:
+        leaf, _, register, bits = next(row for row in cpuid.WHERE if name in row[3])
+        key = leaf, answers.REGISTERS[register]
+        needed[key] = needed.get(key, 0) | 1 << bits[name]
+    assert needed == answers.NEEDED
+    for leaf, _, register, _ in cpuid.WHERE:
+        assert leaf == answers.XSAVE_LEAF or answers.REGISTERS[register] in answers.FEATURES[leaf]
+
+
+@pytest.mark.parametrize("backend", ["svm", "vmx"])
+def test_all_answers_of_ones_own_fit_into_the_core(world, backend):
+    """As many rows as the rules allow, each cutting one of ours in three."""
+    from hv import cpuid, msr
+
+    limit = re.search(r"#define MSR_ENTRIES (\d+)\n", (
+        ROOT / "hypervisor" / "virt" / "guest.h").read_text())
+    assert limit is not None
+    own = [{"index": 0x17A, "count": 1, "read": "refuse", "write": "refuse"}]
+    own += [{"index": 0x600 + i, "count": 1, "read": "answer", "write": "refuse"}
+            for i in range(15)]
+    packed = msr.build(backend == "svm", own=own)
+    assert len(packed) // struct.calcsize(msr.ENTRY) <= int(limit[1])
+    world.reset(backend=backend)
+    own = [{"leaf": 0x50000000 + i, "eax": 1} for i in range(16)]
+    packed = cpuid.build(fake_hv.cpuid, {}, 10**9, 0, 8, own=own)
+    assert len(packed) // struct.calcsize(cpuid.ENTRY) <= 96
+
+
+def test_a_subleaf_of_ones_own():
+    from hv import cpuid
+
+    zero = [(4, 0, cpuid.ANY_SUBLEAF, 0, 0, 0, 0)]
+    assert cpuid._changed(zero, {"leaf": 4, "subleaf": 2, "eax": 5}) == [(4, 2, 0, 5, 0, 0, 0)]
+    two = [(7, 0, 0, 1, 6, 0, 0), (7, 1, 0, 0, 6, 0, 0)]
+    for entry, ebx in (({"subleaf": 1}, [6, 4]), ({}, [4, 4])):
+        rows = cpuid._changed(two, {"leaf": 7, "hide_ebx": 2, **entry})
+        assert [row[4] for row in rows] == ebx

@@ -30,7 +30,7 @@ def text(*guests, head="version = 1", machine=""):
 
 # Rules that a file in the tree cannot break; their tests are below.
 ELSEWHERE = {"file-unreadable", "format-unknown", "machine-missing", "board-invalid"}
-EXAMPLES = sorted(set(rules.RULES) - ELSEWHERE)
+EXAMPLES = sorted(set(rules.RULES) - ELSEWHERE - set(rules.WARNINGS))
 
 MIB = 1 << 20
 CPIO = b"070701" + b"0" * 104
@@ -113,7 +113,7 @@ def check(folder, content):
 
 def test_every_rule_has_an_example():
     there = {file.stem for file in rule_examples.FOLDER.glob("*.toml")}
-    assert there == set(EXAMPLES)
+    assert there == {*EXAMPLES, *rules.WARNINGS}
     assert len(rules.RULES) >= 80
 
 
@@ -147,6 +147,19 @@ def test_remedy_passes(folder, rule):
     loaded = check(folder, rule_examples.mended(rule_examples.path(rule).read_bytes()))
     assert [str(f) for f in loaded.findings] == []
     assert loaded.description is not None
+
+
+@pytest.mark.parametrize("rule", sorted(rules.WARNINGS))
+def test_a_warning_fails_nothing(folder, rule):
+    wrong = rule_examples.path(rule).read_bytes()
+    loaded = check(folder, wrong)
+    assert loaded.ok and loaded.description is not None
+    (found,) = loaded.warnings
+    assert (found.rule, found.level) == (rule, "warning")
+    assert f": warning: {rule}: " in str(found) and ";" in str(found)
+    changed = [n for n, row in enumerate(wrong.split(b"\n"), 1) if b"  # becomes:" in row]
+    assert [found.line] == changed
+    assert check(folder, rule_examples.mended(wrong)).warnings == []
 
 
 @pytest.mark.parametrize("rule", EXAMPLES)

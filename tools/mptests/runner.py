@@ -175,9 +175,9 @@ def put_files(machine: Machine, tests: Path, folders: set[str]) -> None:
             lines.append(f"with open({name!r}, {mode!r}) as f:")
             lines.append(f" f.write(binascii.a2b_base64({text!r}))")
         if sum(map(len, lines)) > 2 * _PIECE:
-            machine.exec("\n".join(lines))
+            machine.exec("\n".join(lines), _ONE_TEST)
             lines.clear()
-    machine.exec("\n".join(lines))
+    machine.exec("\n".join(lines), _ONE_TEST)
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:

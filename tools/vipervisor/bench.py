@@ -149,7 +149,15 @@ def measure(backend: str) -> Result:
         return _measure(backend, script)
 
 
-def _measure(backend: str, script: Path) -> Result:
+def command(backend: str) -> str:
+    """The emulator's command line."""
+    with tempfile.TemporaryDirectory(prefix="vipervisor-bench-") as folder:
+        script = Path(folder) / "bench.py"
+        script.write_text(_SCRIPT)
+        return _machine(backend, script).describe_command()
+
+
+def _machine(backend: str, script: Path) -> Machine:
     loaded = partition.single_guest(
         built("guests/bench.elf"),
         memory="16M",
@@ -162,8 +170,12 @@ def _measure(backend: str, script: Path) -> Result:
         raise HostError("\n".join(str(finding) for finding in loaded.findings))
     description = {**loaded.description, "run": {"single": True, "script": script.name}}
     files = {**loaded.modules, script.name: script}
+    return Machine(description, files, backend=backend, icount=backend == "svm")
+
+
+def _measure(backend: str, script: Path) -> Result:
     limit = _LIMIT[backend]
-    with Machine(description, files, backend=backend, icount=backend == "svm") as machine:
+    with _machine(backend, script) as machine:
         console = machine.console(_GUEST, limit)
         console.expect(r"bench start \d+\n", timeout=limit)
         console.write("\n")

@@ -79,10 +79,11 @@ class Found:
     rule: str
     place: str
     text: str  # "rule: what: why; remedy"
+    level: str = "error"  # or "warning": the partition can be used as it is
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line is not None else f"{self.file}"
-        return f"{where}: {self.text}"
+        return f"{where}: {'' if self.level == 'error' else 'warning: '}{self.text}"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Loaded:
     description: Description | None
     modules: dict[str, Path] = field(default_factory=dict)
     findings: list[Found] = field(default_factory=list)
+    warnings: list[Found] = field(default_factory=list)  # of a partition without findings
 
     @property
     def ok(self) -> bool:
@@ -124,13 +126,20 @@ def load(path: Path | str, machine: ForRules | None = None) -> Loaded:
 
     def found(finding: Any) -> Found:
         line = line_of(lines, finding.path)
-        return Found(shown, line, finding.rule, finding.place(), finding.text())
+        return Found(shown, line, finding.rule, finding.place(), finding.text(), finding.level)
+
+    def in_order(findings: list[Any]) -> list[Found]:
+        # What concerns the whole file comes first.
+        return sorted(map(found, findings), key=lambda f: f.line or 0)
 
     description, modules, findings = _compile(table, path.parent, machine)
     if findings:
-        # In the order of the file; what concerns the whole file comes first.
-        return Loaded(None, {}, sorted(map(found, findings), key=lambda f: f.line or 0))
-    return Loaded({"format": 1, "name": path.stem, **description}, modules, [])
+        return Loaded(None, {}, in_order(findings))
+    asked = rules.compile_(table)[0]["machine"] if "machine" in table else {}
+    images = sum(file.stat().st_size for file in modules.values())
+    warnings = rules.warnings(
+        description, {key: asked[key] for key in table.get("machine", {})}, "guest", images)
+    return Loaded({"format": 1, "name": path.stem, **description}, modules, [], in_order(warnings))
 
 
 def single_guest(

@@ -21,6 +21,7 @@ _GROUPS = {
     "initrd": "Initrds and modules",
     "modules": "Initrds and modules", "cmdline": "Command lines", "policy": "Policies",
     "connect": "Connections", "share": "Connections", "path": "Paths",
+    "cpuid": "CPUID and MSRs", "msr": "CPUID and MSRs",
     "symbols": "Symbols", "format": "The file's format",
 }
 
@@ -126,12 +127,14 @@ def rules() -> str:
     """Every rule by what it is about, with its example."""
     found: dict[str, list[str]] = {}
     for rule in partition.rules.RULES:
-        found.setdefault(_GROUPS[rule.partition("-")[0]], []).append(rule)
+        warning = rule in partition.rules.WARNINGS
+        title = "Warnings" if warning else _GROUPS[rule.partition("-")[0]]
+        found.setdefault(title, []).append(rule)
     lines = ["# Rules of partition files", "", _MADE, "",
              "`hv check` prints `FILE:line: rule: what: why; remedy`; the ids are stable. The",
              "same rules run again at boot. `hv explain RULE` prints one of them. The examples",
              "are files under `tools/vipervisor/rule_examples/`, and the tests apply their",
-             "remedies.", ""]
+             "remedies. Warnings fail only `hv check --strict`.", ""]
     for title, names in found.items():
         lines += [f"## {title}", "", "| rule | why | remedy | wrong | right |",
                   "|---|---|---|---|---|"]
@@ -157,11 +160,23 @@ def keys() -> str:
     guest = properties["guest"]["items"]
     policy = guest["properties"]["on_crash"]["oneOf"][1]["properties"]
     joined = properties["connect"]["items"]
+    device = guest["properties"]["devices"]["items"]["oneOf"][1]
+    cpuid, msr = (guest["properties"][key]["items"] for key in ("cpuid", "msr"))
     parts = [
         "### `[machine]`", "", "Both keys may be left out; the machine then gets what the guests "
         "need.", "", *_table(properties["machine"]["properties"], []), "",
         "### `[[guest]]`", "", *_table(guest["properties"], guest["required"]), "",
         "The last three are a word or a table:", "", *_table(policy, ["do"]), "",
+        "### `[[guest.devices]]`", "",
+        "Or, in one line, `devices = [\"testdev\", { name = \"watchdog\", ports = 0x590 }]`.", "",
+        *_table(device["properties"], device["required"]), "",
+        "### `[[guest.cpuid]]`", "",
+        "`cpuid = [{ leaf = 7, hide_ebx = 0x20 }]` in one line; `hide` knows features by name, "
+        "with what stands on them.", "",
+        *_table(cpuid["properties"], cpuid["required"]), "",
+        "### `[[guest.msr]]`", "",
+        "One register for all vCPUs of the guest.", "",
+        *_table(msr["properties"], msr["required"]), "",
         "### `[[connect]]`", "",
         "Two guests with a doorbell each, and, where the last three keys are given, memory in "
         "common.", "", *_table(joined["properties"], joined["required"]),

@@ -21,13 +21,16 @@ _TEXTS = {
     "initrd": "a file or a list of files, loaded one after the other",
     "cmdline": "the guest's command line",
     "modules": "a file or a list of further files, for multiboot images",
-    "devices": "names of optional devices: `testdev` (ports 0xE0, 0xE4 and 0x2000-0x2017 of "
+    "devices": "optional devices: `testdev` (ports 0xE0, 0xE4 and 0x2000-0x2017 of "
     "QEMU's pc-testdev, and 64 KiB of device memory at 0xFF000000), and in Python "
-    "`python-uart` (COM1, in the core's place) and `watchdog` (ports 0x570 to 0x577)",
+    "`python-uart` (COM1, in the core's place), `watchdog` (8 ports) and `scratch` (memory that "
+    "remembers); a name, or a table that says where the device is",
     "paravirt": "show the KVM-compatible block at CPUID 0x40000100: the clock page that stock "
     "kernels know, no port delays; with `false` a kernel has to calibrate its clock by the timer",
     "hide": "CPUID features that the guest does not see: `avx2`, `aes`, ...; what is not in "
     "the machine is hidden anyway",
+    "cpuid": "answers of single CPUID leaves, in place of what would be shown",
+    "msr": "answers of single model-specific registers, in place of what would be answered",
     "symbols": "names of addresses at the prompt and in crash records: a System.map, an ELF file "
     "with symbols, or a Linux kernel, whose own table is taken out of it",
     "on_crash": "what follows a crash",
@@ -39,6 +42,28 @@ _POLICY_TEXTS = {
     'loaded again and it starts; `"pause"`: its image is loaded again and it waits for `start()`',
     "max": "at most so many restarts",
     "delay": 'time before a restart: `"500ms"`, `"1s"`, `"2m"`',
+}
+_DEVICE_TEXTS = {
+    "name": "which device",
+    "ports": "`watchdog`: its first port; 0x570 unless said",
+    "at": "`scratch`: its address in the guest, from 0xC0000000 to 0xFE000000; 0xD0000000 unless "
+    "said",
+    "size": '`scratch`: its size, a multiple of 4K; `"4K"` unless said',
+    "irq": "`scratch`: the interrupt line that a write to its last byte pulses",
+}
+_CPUID_TEXTS = {
+    "leaf": "the leaf, EAX of the instruction",
+    "subleaf": "ECX, for the leaves 0x4, 0x7 and 0xB; all of a leaf unless said",
+    "eax": "the register's value; not for registers of feature bits",
+    "hide_eax": "bits of it that read 0",
+}
+_MSR_TEXTS = {
+    "index": "which one, ECX of the instruction; none that the core keeps itself (TSC, APIC, EFER, "
+    "PAT, segment bases, SYSCALL's and SYSENTER's)",
+    "count": "how many from there on have this answer",
+    "value": "what a read gives, and at first a stored one",
+    "read": '`"answer"`, or `"refuse"`: #GP',
+    "write": '`"refuse"`: #GP, `"ignore"`, or `"store"`: the guest reads what it wrote last',
 }
 _MACHINE_TEXTS = {
     "cpus": "CPUs that the machine has at least, CPU 0 included; at most 16",
@@ -68,6 +93,44 @@ def _connect(rules: Any) -> dict[str, Any]:
     entry = {"type": "object", "properties": keys, "required": ["guests"],
              "additionalProperties": False}
     return {"type": "array", "items": entry}
+
+
+def _devices(rules: Any) -> dict[str, Any]:
+    devices, connect = rules.devices, rules.connect
+    pages = {"type": "integer", "minimum": 0, "multipleOf": devices.PAGE}
+    keys: dict[str, Any] = {
+        "name": {"enum": list(devices.NAMES)},
+        "ports": {"type": "integer", "minimum": 0, "maximum": 0xFFFF},
+        "at": pages,
+        "size": {"oneOf": [dict(_SIZE), pages]},
+        "irq": {"type": "integer", "minimum": 0, "maximum": connect.LINES - 1},
+    }
+    table = _table(keys, _DEVICE_TEXTS, ["name"])
+    return {"type": "array", "items": {"oneOf": [{"enum": list(devices.NAMES)}, table]}}
+
+
+def _answers(rules: Any) -> dict[str, Any]:
+    answers = rules.answers
+    word: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": answers.WORD - 1}
+    texts = {key: _CPUID_TEXTS.get(key, "as eax" if key in answers.REGISTERS else "as hide_eax")
+             for key in answers.CPUID_KEYS}
+    cpuid = _table({key: dict(word) for key in answers.CPUID_KEYS}, texts, ["leaf"])
+    msr = _table({
+        "index": dict(word),
+        "count": {"type": "integer", "minimum": 1, "default": 1},
+        "value": {"type": "integer", "minimum": 0, "default": 0},
+        "read": {"enum": list(answers.READS), "default": answers.READS[0]},
+        "write": {"enum": list(answers.WRITES), "default": answers.WRITES[0]},
+    }, _MSR_TEXTS, ["index"])
+    return {key: {"type": "array", "maxItems": answers.ROWS_MAX, "items": items}
+            for key, items in (("cpuid", cpuid), ("msr", msr))}
+
+
+def _table(keys: dict[str, Any], texts: dict[str, str], required: list[str]) -> dict[str, Any]:
+    for key, entry in keys.items():
+        entry["description"] = texts[key]
+    return {"type": "object", "properties": keys, "required": required,
+            "additionalProperties": False}
 
 
 def schema() -> dict[str, Any]:
@@ -117,7 +180,8 @@ def schema() -> dict[str, Any]:
         "modules": files,
         "cmdline": {"type": "string", "maxLength": rules.cmdline.CMDLINE_MAX},
         "symbols": {"type": "string"},
-        "devices": {"type": "array", "items": {"enum": list(reader.DEVICES)}},
+        "devices": _devices(rules),
+        **_answers(rules),
         **{key: policy for key in reader.DEFAULT_POLICY},
     }
     guest = {}

@@ -10,6 +10,7 @@ from hv.devices.doorbell import Doorbell, connect
 from hv.devices.scratch import Scratch
 from hv.devices.uart import Uart
 from hv.devices.watchdog import Watchdog
+from hv.rules import devices as named
 
 __all__ = ["Doorbell", "Scratch", "Uart", "Watchdog", "connect"]
 
@@ -17,10 +18,18 @@ __all__ = ["Doorbell", "Scratch", "Uart", "Watchdog", "connect"]
 CORE = {"uart": Uart}
 
 
-def add(guest, name):
-    """What rules.reader.PYTHON_DEVICES names."""
+def add(guest, entry):
+    """A name of rules.devices.PYTHON, or a table of one with its options."""
+    name = named.name_of(entry)
     if name == "python-uart":
         if "uart" not in guest.devices:
             guest.replace("uart")
-    elif "watchdog" not in guest.devices:
-        guest.attach(Watchdog(), ports=(0x570, 0x577))
+    elif name in guest.devices:
+        return
+    elif name == "watchdog":
+        ports = named.option(entry, "ports")
+        guest.attach(Watchdog(), ports=(ports, ports + named.PORTS[name] - 1))
+    else:
+        size = named.option(entry, "size")
+        guest.attach(Scratch(size), mmio=named.option(entry, "at"), size=size,
+                     irq=named.option(entry, "irq"))

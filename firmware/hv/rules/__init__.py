@@ -14,12 +14,14 @@ from .image import KINDS, detect, inspect
 from .judge import MONITOR, assign, judge, needs
 from .reader import JSON, TOML, Reader, uses
 from .sizes import parse_size, size_text
-from .table import RULES, Finding
+from .table import RULES, WARNINGS, Finding
+from .warn import find as warnings
 
 __all__ = [
-    "KINDS", "MONITOR", "RULES", "Finding", "ImageError", "assign", "check", "check_compiled",
+    "KINDS", "MONITOR", "RULES", "WARNINGS", "Finding", "ImageError", "assign", "check",
+    "check_compiled",
     "check_image", "check_linux_memory", "compile_", "detect", "fit", "inspect", "judge",
-    "mistaken", "needs", "parse_size", "size_text",
+    "mistaken", "needs", "parse_size", "size_text", "warnings",
 ]
 
 

@@ -120,7 +120,7 @@ def _shared(out, path, row, guests, areas):
             "%#x to %#x is not all memory of %s" % (start, end, owner["name"])))
     if other is None or not other["memory"]:
         return
-    if _touches(at, at + row["size"], other["memory"]) or at + row["size"] > HIGHEST:
+    if touches(at, at + row["size"], other["memory"]) or at + row["size"] > HIGHEST:
         out.append(Finding(
             "share-over", path + ("at",),
             "%#x to %#x is not free in %s" % (at, at + row["size"], other["name"])))
@@ -142,7 +142,7 @@ def _inside(start, end, memory):
     return False
 
 
-def _touches(start, end, memory):
+def touches(start, end, memory):
     for low, high in _ram(memory) + [(APICS, APICS_END)]:
         if start < high and low < end:
             return True

@@ -1,6 +1,6 @@
 """What guests ask for together: names, CPUs, memory. Works on partition.json's form."""
 
-from . import connect
+from . import connect, devices
 from .sizes import size_text
 from .table import Finding
 
@@ -60,6 +60,7 @@ def judge(partition, key, machine=None, images=0):
     _cpus(out, partition, key, have, machine is not None)
     _memory(out, partition, key, machine, images)
     connect.judge(out, partition)
+    devices.judge(out, partition, key)
     if machine is not None:
         for name in machine.get("missing") or ():
             out.append(Finding("machine-missing", (key,), "the machine lacks %s" % name))

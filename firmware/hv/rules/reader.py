@@ -4,7 +4,7 @@ One reader for both: `Form.TOML` (as people write it) and `Form.JSON` (as the ho
 compiled it, sizes in bytes).
 """
 
-from . import cmdline, connect, features, values
+from . import answers, cmdline, connect, devices, features, values
 from .image import KINDS
 from .judge import CPUS_MAX, GUESTS_MAX
 from .names import nearest
@@ -16,8 +16,6 @@ STEP = 2 * MIB
 VCPUS_MAX = 8
 HUGE = 1 << 40
 FORMAT = 1
-PYTHON_DEVICES = ("python-uart", "watchdog")  # hv.devices adds these
-DEVICES = ("testdev",) + PYTHON_DEVICES  # names that `devices` knows
 POLICIES = ("stop", "restart", "pause")
 
 GUEST_KEYS, MACHINE_KEYS, POLICY_KEYS = values.GUEST, values.MACHINE, values.POLICY
@@ -155,10 +153,13 @@ class Reader:
             "initrd": self._paths(row, "initrd", path),
             "cmdline": self._cmdline(row, path),
             "modules": self._paths(row, "modules", path),
-            "devices": self._devices(row, path),
+            "devices": devices.read(self, row, path),
             "paravirt": self._flag(row, "paravirt", True, path),
             "hide": self._hide(row.get("hide", []), path + ("hide",)),
         }
+        for key, read in (("cpuid", answers.cpuid), ("msr", answers.msr)):
+            if key in row:
+                out[key] = read(self, row[key], path + (key,))
         if row.get("symbols") is not None:
             out["symbols"] = self._path(row["symbols"], path + ("symbols",))
         for key, do in DEFAULT_POLICY.items():
@@ -277,23 +278,6 @@ class Reader:
             return ""
         cmdline.check(text, lambda rule, what: self.find(rule, path, what))
         return text
-
-    def _devices(self, row, path):
-        value, path = row.get("devices", []), path + ("devices",)
-        if not isinstance(value, list):
-            self.find("type-wrong", path, "devices is %r" % (value,), "write a list of names")
-            return []
-        seen = []
-        for name in value:
-            if name not in DEVICES:
-                close = nearest(name, DEVICES) if isinstance(name, str) else None
-                remedy = "did you mean %s?" % close if close else "known besides a plain PC's: %s" \
-                    % ", ".join(DEVICES)
-                self.find("device-unknown", path, "device %r" % (name,), remedy)
-            elif value.count(name) > 1 and name not in seen:
-                self.find("device-twice", path, "device %s is named twice" % name)
-            seen.append(name)
-        return [n for n in value if n in DEVICES]
 
     def _hide(self, value, path):
         if not isinstance(value, list):

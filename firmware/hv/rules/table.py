@@ -75,10 +75,41 @@ RULES = {
     "kind-wrong": ("the image is not of the kind that is insisted on", "leave kind out"),
     "device-unknown": ("no device has this name", "remove it"),
     "device-twice": ("a guest has one of each", "name it once"),
+    "device-option": ("an option that the device has not would be without effect", "remove it"),
+    "device-ports": ("a device has ports of its own, up to 0xffff", "write ports = 0x590"),
+    "device-irq": ("a device has an interrupt line of its own", "write irq = 11"),
+    "device-step": ("device memory is given in pages of 4 KiB", "take a multiple of 4K, 0x1000"),
+    "device-place": (
+        "the guest has memory, its APICs or another device there",
+        "take an address from 0xc0000000 to 0xfe000000"),
     "hide-unknown": ("no CPUID feature has this name", "remove it"),
     "hide-twice": ("a feature is hidden once", "name it once"),
     "hide-needed": ("no 64-bit kernel starts without it", "leave it shown"),
     "hide-above": ("a program that sees the one uses the other", "hide both"),
+    "cpuid-table": ("answers of CPUID are a list of tables", "write [[guest.cpuid]]"),
+    "cpuid-leaf": ("an answer belongs to a leaf, a 32-bit number", "write leaf = 0x80000002"),
+    "cpuid-subleaf": (
+        "only the leaves 0x4, 0x7 and 0xb have subleaves", "leave subleaf out"),
+    "cpuid-register": ("a register of CPUID has 32 bits", "write a number from 0 to 0xffffffff"),
+    "cpuid-none": ("an entry changes a register at least", "write eax = 0, or hide_eax"),
+    "cpuid-both": ("a register is fixed or loses bits", "leave one of them out"),
+    "cpuid-shown": (
+        "a feature that is shown must be there; bits can be hidden only", "hide bits of it"),
+    "cpuid-xsave": ("its sizes and states go together", "name the features in hide"),
+    "cpuid-needed": ("no 64-bit kernel starts without these bits", "leave them shown"),
+    "cpuid-twice": ("a leaf has one answer", "write it once"),
+    "cpuid-many": ("the core keeps 16 answers of yours", "remove some"),
+    "msr-table": ("answers of MSRs are a list of tables", "write [[guest.msr]]"),
+    "msr-index": ("an answer belongs to an MSR, by its 32-bit number", "write index = 0x1a0"),
+    "msr-count": ("count is how many MSRs follow, this one included", "write count = 1"),
+    "msr-word": ("it must be known what an access does", 'write "refuse"'),
+    "msr-value": ("an MSR has 64 bits", "write a number from 0 to 2**64 - 1"),
+    "msr-unread": ("a value that is never read is without effect", "leave value out"),
+    "msr-store": (
+        "one register is stored and read again", 'write "ignore", or leave read and count out'),
+    "msr-core": ("the core keeps this one itself", "change it with g.on at the prompt"),
+    "msr-twice": ("an MSR has one answer", "write it once"),
+    "msr-many": ("the core keeps 16 answers of yours", "remove some"),
     "initrd-unused": ("such an image has no way to be told of it", "leave it out"),
     "initrd-empty": ("an empty file unpacks to nothing", "make it again, or leave it out"),
     "initrd-kernel": ("a kernel is no file system", "name the kernel in image, its initrd here"),
@@ -152,9 +183,19 @@ RULES = {
     # A real machine: its board description, or the machine at boot.
     "board-invalid": ("it is no board description", "make one by `hv probe -o board.toml`"),
     "machine-missing": ("guests need it of the machine", "take another machine"),
+    # What is not wrong, and seldom meant: warnings (warn.py).
+    "memory-unused": ("no guest uses it", "give the guests more or ask for less"),
+    "cpus-unused": ("no guest runs there", "give them to guests or ask for fewer"),
+    "console-none": (
+        "Linux then writes to the text screen only", 'add console=ttyS0 to its command line'),
+    "restart-endless": ("a guest that always crashes restarts for ever", "write max = 5"),
     # At boot.
     "format-unknown": ("another version built the image", "build image and monitor together"),
 }
+
+
+# These do not make a partition wrong.
+WARNINGS = ("memory-unused", "cpus-unused", "console-none", "restart-endless")
 
 
 class Finding:
@@ -166,6 +207,7 @@ class Finding:
         self.what = what
         self.why = RULES[rule][0] if why is None else why
         self.remedy = RULES[rule][1] if remedy is None else remedy
+        self.level = "warning" if rule in WARNINGS else "error"
 
     def text(self):
         """Rule, what, why and remedy in one line."""

@@ -7,7 +7,7 @@ from .sizes import parse_size, parse_time
 MACHINE = ("cpus", "memory")
 GUEST = (
     "name", "cpus", "memory", "image", "kind", "initrd", "cmdline", "modules", "devices",
-    "paravirt", "hide", "symbols", "on_crash", "on_poweroff", "on_reboot",
+    "paravirt", "hide", "cpuid", "msr", "symbols", "on_crash", "on_poweroff", "on_reboot",
 )
 POLICY = ("do", "max", "delay")
 

@@ -21,12 +21,17 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--backend", choices=BACKENDS, help="only this one")
     parser.add_argument("--json", action="store_true", help="as a JSON list of objects")
+    parser.add_argument("--dry-run", action="store_true", help="print the emulators' command lines")
     parser.set_defaults(function=main)
 
 
 def main(options: argparse.Namespace) -> int:
     results = []
-    for backend in [options.backend] if options.backend else bench.BACKENDS:
+    backends = [options.backend] if options.backend else bench.BACKENDS
+    if options.dry_run:
+        print("\n".join(f"== {backend}\n{bench.command(backend)}" for backend in backends))
+        return 0
+    for backend in backends:
         where = "QEMU" if backend == "svm" else "Bochs"
         with Progress(f"hv bench: counting {backend} in {where}"):
             results.append(bench.measure(backend))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 SHELLS = ("bash", "zsh", "fish")
@@ -39,8 +40,11 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _is_file(action: argparse.Action) -> bool:
-    metavar = str(action.metavar or "")
-    return metavar in ("FILE", "IMAGE", "DIR", "FILE.py")
+    return action.type is Path
+
+
+def _takes_files(parser: argparse.ArgumentParser) -> bool:
+    return any(_is_file(action) for action in parser._actions if not action.option_strings)
 
 
 def bash(parser: argparse.ArgumentParser) -> str:
@@ -50,19 +54,22 @@ def bash(parser: argparse.ArgumentParser) -> str:
         fixed = " ".join(
             str(c) for a in sub._actions if not a.option_strings for c in a.choices or ()
         )
-        cases.append(f'        {name}) words="{words}" plain="{fixed}" ;;')
+        files = ' files=yes' if _takes_files(sub) else ""
+        cases.append(f'        {name}) words="{words}" plain="{fixed}"{files} ;;')
         for action in options_of(sub):
-            if action.choices:
-                pattern = "|".join(f"{name}:{o}" for o in action.option_strings)
-                choices = " ".join(str(choice) for choice in action.choices)
-                reply = f'COMPREPLY=($(compgen -W "{choices}" -- "$word"))'
-                values.append(f"        {pattern}) {reply}; return ;;")
+            if action.nargs == 0:
+                continue
+            pattern = "|".join(f"{name}:{o}" for o in action.option_strings)
+            choices = " ".join(str(choice) for choice in action.choices or ())
+            what = "-f" if _is_file(action) else f'-W "{choices}"'
+            reply = f'COMPREPLY=($(compgen {what} -- "$word"))'
+            values.append(f"        {pattern}) {reply}; return ;;")
     names = " ".join(commands_of(parser))
     return "\n".join([
         "# Completion of hv for bash.",
         "_hv() {",
         '    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}',
-        '    local words="" plain=""',
+        '    local words="" plain="" files=""',
         '    local command=${COMP_WORDS[1]}',
         '    if [ "$COMP_CWORD" -eq 1 ]; then',
         f'        COMPREPLY=($(compgen -W "{names} --help" -- "$word"))',
@@ -76,7 +83,8 @@ def bash(parser: argparse.ArgumentParser) -> str:
         "    esac",
         '    case "$word" in',
         '        -*) COMPREPLY=($(compgen -W "$words" -- "$word")) ;;',
-        '        *) COMPREPLY=($(compgen -W "$plain" -- "$word") $(compgen -f -- "$word")) ;;',
+        '        *) COMPREPLY=($(compgen -W "$plain" -- "$word"))',
+        '           [ -z "$files" ] || COMPREPLY+=($(compgen -f -- "$word")) ;;',
         "    esac",
         "}",
         "complete -o filenames -F _hv hv",
@@ -121,6 +129,8 @@ def fish(parser: argparse.ArgumentParser) -> str:
     for name, (text, sub) in commands_of(parser).items():
         lines.append(f"complete -c hv -n __fish_use_subcommand -a {name} -d '{_quoted(text)}'")
         when = f"-n '__fish_seen_subcommand_from {name}'"
+        if not _takes_files(sub):
+            lines.append(f"complete -c hv {when} -f")
         for action in options_of(sub):
             for option in action.option_strings:
                 flag = f"-l {option[2:]}" if option.startswith("--") else f"-s {option[1:]}"
@@ -128,7 +138,7 @@ def fish(parser: argparse.ArgumentParser) -> str:
                 if action.choices:
                     value = f" -x -a '{' '.join(map(str, action.choices))}'"
                 elif action.nargs != 0:
-                    value = " -r"
+                    value = " -r -F" if _is_file(action) else " -x"
                 text = _quoted(action.help or "")
                 lines.append(f"complete -c hv {when} {flag}{value} -d '{text}'")
         for action in sub._actions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -36,6 +37,8 @@ def add(commands: Any) -> None:
         "--ignore", type=common.regex, metavar="REGEX", help="lines that may differ"
     )
     parser.add_argument("--console", action="store_true", help="compare the console only")
+    parser.add_argument("--json", action="store_true", help="both runs and the verdict as JSON")
+    parser.add_argument("--dry-run", action="store_true", help="print the emulators' command lines")
     parser.set_defaults(function=main, reboot=False)
 
 
@@ -44,6 +47,10 @@ def main(options: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory(prefix="vipervisor-diff-") as folder:
             if options.trace:
                 options.script = _script(options.script, Path(folder))
+            if options.dry_run:
+                for backend in accelerators.BACKENDS:
+                    print(f"== {backend}\n{_machine(options, backend).describe_command()}")
+                return SAME
             runs = [_run(options, backend) for backend in accelerators.BACKENDS]
     except HostError as error:
         common.complain("diff", error)
@@ -59,10 +66,14 @@ def _script(given: Path | None, folder: Path) -> Path:
     return script
 
 
-def _run(options: argparse.Namespace, backend: str) -> differ.Run:
+def _machine(options: argparse.Namespace, backend: str) -> Machine:
     _, accel = accelerators.choose(backend, None)
     description, files = run.plan(options, accel)
-    machine = Machine(description, files, backend=backend, accel=accel)
+    return Machine(description, files, backend=backend, accel=accel)
+
+
+def _run(options: argparse.Namespace, backend: str) -> differ.Run:
+    machine = _machine(options, backend)
     return differ.observe(machine, backend, options.until, options.timeout, options.trace)
 
 
@@ -71,6 +82,13 @@ def show(options: argparse.Namespace, one: differ.Run, other: differ.Run) -> int
     found = differ.compare(one, other, options.ignore, False)
     if options.console:
         found.exits = found.trace = found.end = ""
+    if options.json:
+        print(json.dumps({
+            "same": not found,
+            "differ": [key for key, text in vars(found).items() if text],
+            "runs": [vars(each) for each in (one, other)],
+        }, indent=1))  # fmt: skip
+        return DIFFERENT if found else SAME
     if found.console:
         print(f"console: the first line that differs\n{found.console}")
     else:
