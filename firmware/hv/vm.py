@@ -1,7 +1,7 @@
 """Guests: made, loaded, started, looked at."""
 
 import _hv
-from hv import acpi, clock, cpuid, exits, moves, mptable, msr, smbios, text
+from hv import acpi, clock, cpuid, exits, fwcfg, moves, mptable, msr, smbios, text
 from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
@@ -215,7 +215,7 @@ class Guest:
             for cpu in chosen:
                 _hv.guest_add_vcpu(guest_id, cpu)
             self._policy(guest_id, len(chosen))
-            _hv.guest_platform(guest_id, clock.wall())
+            self._power(guest_id, memory)
             for device in devices:
                 if named.name_of(device) not in named.PYTHON:
                     _device(guest_id, named.name_of(device))
@@ -226,6 +226,10 @@ class Guest:
                     text.size_text(memory), text.size_text(_hv.memory()["free"])))
             raise
         return guest_id
+
+    def _power(self, guest_id, memory):
+        _hv.guest_platform(guest_id, clock.wall())
+        _hv.guest_firmware(guest_id, fwcfg.build(memory))
 
     def _policy(self, guest_id, vcpus):
         caps = _hv.caps()
@@ -325,7 +329,7 @@ class Guest:
         if self.symbols is not None:
             self.symbols.reset()
         self._policy(self.id, len(self.vcpus))  # what the guest stored in its MSRs goes
-        _hv.guest_platform(self.id, clock.wall())
+        self._power(self.id, self.memory_size)
         self._place()
         return self
 

@@ -76,6 +76,16 @@ static mp_obj_t hv_guest_platform(mp_obj_t id, mp_obj_t unix_seconds) {
 }
 MP_DEFINE_CONST_FUN_OBJ_2(hv_guest_platform_obj, hv_guest_platform);
 
+static mp_obj_t hv_guest_firmware(mp_obj_t id, mp_obj_t files) {
+    mp_buffer_info_t b;
+    mp_get_buffer_raise(files, &b, MP_BUFFER_READ);
+    if (!fwcfg_set_files(&hv_guest(id)->platform.fwcfg, b.buf, b.len)) {
+        mp_raise_ValueError(MP_ERROR_TEXT("no directory with its files, or too large"));
+    }
+    return mp_const_none;
+}
+MP_DEFINE_CONST_FUN_OBJ_2(hv_guest_firmware_obj, hv_guest_firmware);
+
 static mp_obj_t hv_guest_device(mp_obj_t id, mp_obj_t name) {
     hv_check(guest_device(hv_guest(id), mp_obj_str_get_str(name)));
     return mp_const_none;

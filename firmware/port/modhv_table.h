@@ -56,12 +56,13 @@ extern const mp_obj_fun_builtin_fixed_t hv_backend_obj, hv_missing_obj, hv_caps_
 // modhv_guest.c
 extern const mp_obj_fun_builtin_fixed_t hv_guest_create_obj, hv_guest_destroy_obj, hv_guest_add_ram_obj,
     hv_guest_add_vcpu_obj, hv_guest_set_cpuid_obj, hv_guest_set_msrs_obj, hv_guest_platform_obj,
-    hv_guest_device_obj,
+    hv_guest_device_obj, hv_guest_firmware_obj,
     hv_guest_start_obj, hv_guest_pause_obj, hv_guest_resume_obj, hv_guest_stop_obj, hv_guest_reset_obj,
     hv_guest_info_obj, hv_guest_ids_obj, hv_guest_exits_obj, hv_guest_crash_obj;
 #define HV_GUEST_TABLE \
     HV_ENTRY(guest_create), HV_ENTRY(guest_destroy), HV_ENTRY(guest_add_ram), HV_ENTRY(guest_add_vcpu), \
     HV_ENTRY(guest_set_cpuid), HV_ENTRY(guest_set_msrs), HV_ENTRY(guest_platform), HV_ENTRY(guest_device), \
+    HV_ENTRY(guest_firmware), \
     HV_ENTRY(guest_start), HV_ENTRY(guest_pause), HV_ENTRY(guest_resume), HV_ENTRY(guest_stop), \
     HV_ENTRY(guest_reset), HV_ENTRY(guest_info), HV_ENTRY(guest_ids), HV_ENTRY(guest_exits), \
     HV_ENTRY(guest_crash),

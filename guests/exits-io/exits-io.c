@@ -14,6 +14,12 @@ enum {
     PIT_CH0_LOHI_MODE2 = 0x34,
     CMOS_INDEX = 0x70,
     CMOS_DATA = 0x71,
+    FWCFG_SELECTOR = 0x510,
+    FWCFG_DATA = 0x511,
+    FWCFG_DIRECTORY = 0x19,
+    FWCFG_ENTRY_SIZE = 64,
+    FILES_MAX = 32,
+    RANGES_MAX = 16,
     CMOS_STATUS_D = 0x0D, // bit 7: the clock's battery is good
     PM_TIMER = 0x608,
     PM_TIMER_MASK = 0xFFFFFF,
@@ -153,11 +159,56 @@ static void user_in(void) {
     inb(PORT_NOBODY);
 }
 
+static void firmware_read(uint16_t key, void *to, uint64_t count) {
+    outw(FWCFG_SELECTOR, key);
+    __asm__ volatile ("rep insb" : "+D" (to), "+c" (count) : "d" (FWCFG_DATA) : "memory");
+}
+
+struct firmware_file {
+    uint32_t size; // big-endian, as is the key
+    uint16_t key, reserved;
+    char name[FWCFG_ENTRY_SIZE - 8];
+};
+
+// QEMU's docs/specs/fw_cfg.rst: a directory of files, one of them the map of memory. (A
+// PC's firmware takes from that map what it needs itself.)
+static void check_firmware(void) {
+    static struct {
+        uint32_t count;
+        struct firmware_file files[FILES_MAX];
+    } directory;
+    static struct {
+        uint64_t base, size;
+        uint32_t type;
+    } __attribute__((packed)) rows[RANGES_MAX];
+    struct memory_range ranges[RANGES_MAX];
+    char signature[4];
+    firmware_read(0, signature, sizeof signature);
+    expect("fw_cfg is there", memcmp(signature, "QEMU", sizeof signature) == 0, "%x", (unsigned)signature[0]);
+    firmware_read(FWCFG_DIRECTORY, &directory, sizeof directory);
+    unsigned count = __builtin_bswap32(directory.count), size = 0;
+    for (unsigned i = 0; i < count && i < FILES_MAX; i++) {
+        if (strcmp(directory.files[i].name, "etc/e820") == 0) {
+            size = __builtin_bswap32(directory.files[i].size);
+            firmware_read(__builtin_bswap16(directory.files[i].key), rows, sizeof rows);
+        }
+    }
+    unsigned found = size / sizeof *rows, told = memory_map(ranges, RANGES_MAX), same = 0;
+    expect("it has a map of memory", found > 0 && found <= RANGES_MAX && size % sizeof *rows == 0,
+        "%u bytes in %u files", size, count);
+    for (unsigned i = 0; i < found && i < told && i < RANGES_MAX; i++) {
+        same += rows[i].base == ranges[i].base && rows[i].size == ranges[i].size && rows[i].type == ranges[i].type;
+    }
+    expect("the same that the loader told", !under_vipervisor() || (found == told && same == told),
+        "%u of %u, %u alike", found, told, same);
+}
+
 int guest_main(void) {
     check_unclaimed();
     check_strings();
     check_registers();
     check_time();
+    check_firmware();
     trap_clear();
     user_run(user_in);
     expect_trap("IN at CPL 3", TRAP_GP, false);

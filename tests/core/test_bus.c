@@ -105,6 +105,39 @@ CASE(firmware_items) {
     EQUAL(item(0x00, 4), 0x554D4551); // selecting starts over
 }
 
+static uint64_t big_item(uint16_t key, unsigned bytes) {
+    uint64_t value = 0;
+    fwcfg_select(&f, key);
+    for (unsigned i = 0; i < bytes; i++) {
+        value = value << 8 | fwcfg_read(&f);
+    }
+    return value;
+}
+
+CASE(firmware_files) {
+    uint8_t files[4 + 2 * 64 + 5] = {[3] = 2, [4 + 3] = 3, [4 + 5] = 0x20, [68 + 3] = 2, [68 + 5] = 0x21,
+        [4 + 8] = 'a', [68 + 8] = 'b', [132] = 1, 2, 3, 4, 5};
+    fwcfg_init(&f, 1, 1 << 20);
+    CHECK(fwcfg_set_files(&f, files, sizeof files));
+    EQUAL(big_item(0x19, 4), 2);
+    EQUAL(big_item(0x19, 8), UINT64_C(0x200000003));
+    EQUAL(big_item(0x20, 4), 0x01020300); // zeroes past its end
+    EQUAL(big_item(0x21, 3), 0x040500);
+    EQUAL(big_item(0x22, 4), 0);
+    EQUAL(item(0x03, 4), 1 << 20);
+    fwcfg_select(&f, 0x19);
+    for (unsigned i = 0; i < 4 + 2 * 64; i++) {
+        EQUAL(fwcfg_read(&f), files[i]);
+    }
+    EQUAL(fwcfg_read(&f), 0);
+    CHECK(!fwcfg_set_files(&f, files, sizeof files - 1)); // which leaves none
+    EQUAL(big_item(0x19, 4), 0);
+    CHECK(!fwcfg_set_files(&f, files, 3));
+    CHECK(!fwcfg_set_files(&f, files, FWCFG_FILES_SIZE + 1));
+    files[0] = 0xFF; // more entries than there is room for
+    CHECK(!fwcfg_set_files(&f, files, sizeof files));
+}
+
 CASE(cursor_reads_back) {
     crtc_init(&c);
     crtc_write(&c, CRTC_INDEX, 0x0E);

@@ -186,6 +186,10 @@ def guest_platform(i, unix_seconds):
     _g(i).platform = unix_seconds
 
 
+def guest_firmware(i, files):
+    _g(i).firmware = bytes(files)
+
+
 def guest_device(i, name):
     if name != "testdev":
         raise OSError(ENODEV)

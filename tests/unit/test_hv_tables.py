@@ -299,3 +299,13 @@ def test_a_reset_writes_the_tables_again(guest):
     guest.memory[at : at + 8] = bytes(8)
     guest.reset()
     assert search(guest, b"RSD PTR ", 0xE0000) == at
+
+
+def test_fw_cfg_has_the_map_that_the_loaders_tell(guest, world):
+    from hv.loaders import layout
+
+    files = world.guests[guest.id].firmware
+    count, size, key, name = struct.unpack_from(">IIH2x56s", files)
+    assert (count, key, name.rstrip(b"\0")) == (1, 0x20, b"etc/e820")
+    rows = [struct.unpack_from("<QQI", files, at) for at in range(68, len(files), 20)]
+    assert rows == layout.e820(guest.memory_size) and size == 20 * len(rows)
