@@ -16,7 +16,7 @@ STEP = 2 * MIB
 VCPUS_MAX = 8
 HUGE = 1 << 40
 FORMAT = 1
-PYTHON_DEVICES = ("python-uart", "watchdog")  # hv.devices adds these
+PYTHON_DEVICES = ("python-testdev", "python-uart", "watchdog")  # hv.devices adds these
 DEVICES = ("testdev",) + PYTHON_DEVICES  # names that `devices` knows
 POLICIES = ("stop", "restart", "pause")
 
@@ -292,6 +292,10 @@ class Reader:
                 self.find("device-unknown", path, "device %r" % (name,), remedy)
             elif value.count(name) > 1 and name not in seen:
                 self.find("device-twice", path, "device %s is named twice" % name)
+            elif "testdev" in seen and name == "python-testdev" or (
+                    "python-testdev" in seen and name == "testdev"):
+                self.find("device-twice", path, "testdev and python-testdev are one device",
+                          "name one of them")
             seen.append(name)
         return [n for n in value if n in DEVICES]
 
