@@ -80,7 +80,7 @@ def _init(namespace):
         from hv import live
 
         live.again()
-    _hv.notify(events.wake)
+    events.listen()
 
 
 def _start():

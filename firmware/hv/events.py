@@ -29,6 +29,11 @@ _draining = False
 _seen = {}  # guest id -> last state told
 
 
+def listen():
+    """From now on the core calls wake(), and message()."""
+    _hv.notify(wake, globals())
+
+
 def wake(event=None):
     """For `_hv.notify`, with each event, and without one when the time of an alarm has come."""
     try:
@@ -93,6 +98,8 @@ def handle(event):
         message(event[1], event[2], event[3], event[4])
     elif kind == "watch":
         exits.watched(event[1])
+    elif kind == "raised":  # by message(), which the core calls itself
+        raise event[1]
     elif kind == "console":
         device.console_event(event[1])
     else:
@@ -184,17 +191,18 @@ def said(error):
     return str(error) or type(error).__name__
 
 
-NO_SYSTEM_CALL = -38 & 0xFFFF_FFFF_FFFF_FFFF  # -ENOSYS
+NO_SYSTEM_CALL = -38  # -ENOSYS
+_answer = _hv.answer  # every lookup counts here
 
 
 def message(guest_id, vcpu, kind, details):
     """An exit that the core leaves to Python and that nothing here handles."""
     if kind == "hypercall":
-        _hv.answer(guest_id, vcpu, "done", NO_SYSTEM_CALL)
+        _answer(guest_id, vcpu, "done", NO_SYSTEM_CALL)
     elif kind in ("other_insn", "virt_insn"):
-        _hv.answer(guest_id, vcpu, "ud", 0)
+        _answer(guest_id, vcpu, "ud", 0)
     else:
-        _hv.answer(guest_id, vcpu, "crash", "nothing handles its exit %s %r" % (kind, details))
+        _answer(guest_id, vcpu, "crash", "nothing handles its exit %s %r" % (kind, details))
 
 
 # -- the host

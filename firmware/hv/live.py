@@ -171,7 +171,10 @@ def _hold(new):
     from hv import events
 
     exits.recording = timers.recording = new
-    _hv.notify(None if new is not None else events.wake)
+    if new is not None:
+        _hv.notify(None)
+    else:
+        events.listen()
 
 
 def _read(name):

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "py/obj.h"
+#include "py/smallint.h"
 
 struct guest;
 struct vcpu;
@@ -22,6 +23,10 @@ struct vcpu *hv_vcpu(struct guest *g, mp_obj_t index);
 // Negative errno: OSError. Else the value.
 int hv_check(int result);
 mp_obj_t hv_str(const char *s);
+// An integer; most need no memory.
+static inline mp_obj_t hv_number(uint64_t value) {
+    return value <= (uint64_t)MP_SMALL_INT_MAX ? MP_OBJ_NEW_SMALL_INT((mp_int_t)value) : mp_obj_new_int_from_ull(value);
+}
 // A function of module _hv for its table.
 #define HV_ENTRY(name) { MP_ROM_QSTR(MP_QSTR_##name), MP_ROM_PTR(&hv_##name##_obj) }
 

@@ -77,7 +77,7 @@ static mp_obj_t message_detail(const struct vcpu *v) {
     mp_obj_t f[EXIT_WORDS];
     size_t n = v->exit.kind == EXIT_HYPERCALL ? EXIT_WORDS : v->exit.kind == EXIT_IO ? 4 : 2;
     for (size_t i = 0; i < n; i++) {
-        f[i] = mp_obj_new_int_from_ull(word[i]);
+        f[i] = hv_number(word[i]);
     }
     if (v->exit.kind == EXIT_IO) {
         f[2] = mp_obj_new_bool(word[2] != 0);
@@ -87,18 +87,42 @@ static mp_obj_t message_detail(const struct vcpu *v) {
     return mp_obj_new_tuple(n, f);
 }
 
-static mp_obj_t message_event(struct guest *g, struct vcpu *v) {
-    mp_obj_t event = MP_OBJ_NULL;
-    if (v->message.slots == 0) {
-        mp_obj_t fields[5] = {
-            MP_OBJ_NEW_QSTR(MP_QSTR_message), MP_OBJ_NEW_SMALL_INT(g->id), MP_OBJ_NEW_SMALL_INT(v->index),
-            MP_OBJ_NEW_QSTR(hv_exit_name(v->exit.kind)), message_detail(v),
-        };
-        event = mp_obj_new_tuple(5, fields);
+// What answers messages: notify()'s dict is asked each time, so that it can be replaced.
+static mp_obj_t message_function(void) {
+    mp_obj_t names = MP_STATE_VM(hv_message_names);
+    mp_map_elem_t *e = names == MP_OBJ_NULL ? NULL : mp_map_lookup(&((mp_obj_dict_t *)MP_OBJ_TO_PTR(names))->map,
+        MP_OBJ_NEW_QSTR(MP_QSTR_message), MP_MAP_LOOKUP);
+    return e == NULL ? MP_OBJ_NULL : e->value;
+}
+
+// It is called here; without one, or when it fails, there is an event.
+static mp_obj_t message_serve(size_t n, const mp_obj_t *fields) {
+    mp_obj_t function = message_function();
+    if (function == MP_OBJ_NULL) {
+        return mp_obj_new_tuple(n, fields);
     }
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) == 0) {
+        mp_call_function_n_kw(function, n - 1, 0, fields + 1);
+        nlr_pop();
+        return mp_const_none;
+    }
+    mp_obj_t raised[2] = { MP_OBJ_NEW_QSTR(MP_QSTR_raised), MP_OBJ_FROM_PTR(nlr.ret_val) };
+    return mp_obj_new_tuple(2, raised);
+}
+
+static mp_obj_t message_event(struct guest *g, struct vcpu *v) {
+    mp_obj_t details = v->message.slots == 0 ? message_detail(v) : mp_const_none;
     reported[g->id] |= (uint8_t)(1u << v->index);
     told[g->id] |= (uint8_t)(1u << v->index);
-    return event != MP_OBJ_NULL ? event : exit_serve(v);
+    if (v->message.slots != 0) {
+        return exit_serve(v);
+    }
+    mp_obj_t fields[5] = {
+        MP_OBJ_NEW_QSTR(MP_QSTR_message), MP_OBJ_NEW_SMALL_INT(g->id), MP_OBJ_NEW_SMALL_INT(v->index),
+        MP_OBJ_NEW_QSTR(hv_exit_name(v->exit.kind)), details,
+    };
+    return message_serve(MP_ARRAY_SIZE(fields), fields);
 }
 
 static mp_obj_t guest_event(struct guest *g, uint32_t flag, qstr name) {
@@ -156,12 +180,19 @@ MP_DEFINE_CONST_FUN_OBJ_0(hv_event_obj, hv_event);
 
 // ---- Telling Python ----
 
-static mp_obj_t hv_notify(mp_obj_t function) {
-    MP_STATE_VM(hv_notify_function) = function == mp_const_none ? MP_OBJ_NULL : function;
+// notify(function, names=None): names["message"] takes messages.
+static mp_obj_t hv_notify(size_t n_args, const mp_obj_t *args) {
+    mp_obj_t names = n_args > 1 && args[1] != mp_const_none ? args[1] : MP_OBJ_NULL;
+    if (names != MP_OBJ_NULL && !mp_obj_is_type(names, &mp_type_dict)) {
+        mp_raise_TypeError(MP_ERROR_TEXT("a dict is needed"));
+    }
+    MP_STATE_VM(hv_notify_function) = args[0] == mp_const_none ? MP_OBJ_NULL : args[0];
+    MP_STATE_VM(hv_message_names) = names;
     return mp_const_none;
 }
-MP_DEFINE_CONST_FUN_OBJ_1(hv_notify_obj, hv_notify);
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(hv_notify_obj, 1, 2, hv_notify);
 MP_REGISTER_ROOT_POINTER(mp_obj_t hv_notify_function);
+MP_REGISTER_ROOT_POINTER(mp_obj_t hv_message_names);
 
 uint64_t event_alarm(void) {
     return alarm_at;
@@ -176,7 +207,7 @@ MP_DEFINE_CONST_FUN_OBJ_1(hv_alarm_obj, hv_alarm);
 
 void event_reset(void) {
     alarm_at = 0;
-    MP_STATE_VM(hv_notify_function) = MP_OBJ_NULL;
+    MP_STATE_VM(hv_notify_function) = MP_STATE_VM(hv_message_names) = MP_OBJ_NULL;
     hold_reset();
     // A message whose handler is gone is told to the next one.
     memset(reported, 0, sizeof(reported));

@@ -11,7 +11,6 @@
 #include "native.h"
 #include "poll.h"
 #include "py/runtime.h"
-#include "py/smallint.h"
 #include "virt/guest.h"
 #include "virt/run.h"
 
@@ -176,10 +175,6 @@ static const struct attribute *attribute_of(qstr name, uint32_t kind) {
     return NULL;
 }
 
-static mp_obj_t number(uint64_t value) {
-    return value <= (uint64_t)MP_SMALL_INT_MAX ? MP_OBJ_NEW_SMALL_INT((mp_int_t)value) : mp_obj_new_int_from_ull(value);
-}
-
 static qstr kind_name(const struct vcpu *v) {
     return v->message.served && v->exit.kind == EXIT_NESTED_FAULT ? MP_QSTR_mmio : hv_exit_name(v->exit.kind);
 }
@@ -218,27 +213,27 @@ static mp_obj_t load(const struct exit_object *x, const struct attribute *a, str
     const struct exit_message *m = &v->message;
     switch (a->what) {
         case WORD:
-            return number(m->words.word[a->index]);
+            return hv_number(m->words.word[a->index]);
         case FLAG:
             return mp_obj_new_bool(is_write(v));
         case VALUE:
-            return number(value_of(v));
+            return hv_number(value_of(v));
         case GPR64:
-            return number(v->gpr[a->index]);
+            return hv_number(v->gpr[a->index]);
         case GPR32:
-            return number((uint32_t)v->gpr[a->index]);
+            return hv_number((uint32_t)v->gpr[a->index]);
         case REGISTER: {
             vcpu_take(v);
             uint64_t value = virt->reg_get(v, a->index);
             vcpu_give(v);
-            return number(value);
+            return hv_number(value);
         }
         case RIP:
-            return number(v->rip);
+            return hv_number(v->rip);
         case KIND:
             return MP_OBJ_NEW_QSTR(kind_name(v));
         case RAW:
-            return number(v->exit.raw);
+            return hv_number(v->exit.raw);
         case SLOT:
             return MP_OBJ_NEW_SMALL_INT(__builtin_ctz(m->slots));
         case SLOTS:
@@ -252,7 +247,7 @@ static mp_obj_t load(const struct exit_object *x, const struct attribute *a, str
         case ARGS: {
             mp_obj_t args[4];
             for (int i = 0; i < 4; i++) {
-                args[i] = number(m->words.word[1 + i]);
+                args[i] = hv_number(m->words.word[1 + i]);
             }
             return mp_obj_new_tuple(4, args);
         }
@@ -355,6 +350,20 @@ static mp_obj_t exit_ask_core(mp_obj_t self) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(exit_core_obj, exit_ask_core);
 
+void exit_answered(struct vcpu *v) {
+    event_answered(v);
+    if (claim_done_needs_load(v)) {
+        vcpu_take(v);
+        claim_done(v);
+        vcpu_give(v);
+    } else {
+        claim_done(v);
+        if (v->cpu != CPU_CONTROL) {
+            cpu_kick(&cpus[v->cpu]);
+        }
+    }
+}
+
 // done() -> whether the exit was answered: the vCPU goes on. False where a handler that
 // must answer did not, which leaves it waiting.
 static mp_obj_t exit_done(mp_obj_t self) {
@@ -376,17 +385,7 @@ static mp_obj_t exit_done(mp_obj_t self) {
             return mp_const_false;
         }
     }
-    event_answered(v);
-    if (claim_done_needs_load(v)) {
-        vcpu_take(v);
-        claim_done(v);
-        vcpu_give(v);
-    } else {
-        claim_done(v);
-        if (v->cpu != CPU_CONTROL) {
-            cpu_kick(&cpus[v->cpu]);
-        }
-    }
+    exit_answered(v);
     return mp_const_true;
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(exit_done_obj, exit_done);
@@ -555,7 +554,7 @@ static mp_obj_t hv_unclaim(mp_obj_t id, mp_obj_t slot) {
 MP_DEFINE_CONST_FUN_OBJ_2(hv_unclaim_obj, hv_unclaim);
 
 static mp_obj_t hv_claim_hits(mp_obj_t id, mp_obj_t slot) {
-    return number(hv_guest(id)->claims.claim[hv_range(slot, CLAIMS - 2, "slot")].hits);
+    return hv_number(hv_guest(id)->claims.claim[hv_range(slot, CLAIMS - 2, "slot")].hits);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(hv_claim_hits_obj, hv_claim_hits);
 

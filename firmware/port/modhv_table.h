@@ -39,6 +39,7 @@ extern const mp_obj_fun_builtin_fixed_t hv_watch_read_obj, hv_trace_obj, hv_trac
 
 // modhv_event.c, for the calls that end messages and fill guest slots.
 void event_answered(const struct vcpu *v);
+void exit_answered(struct vcpu *v); // the vCPU that waits goes on
 void event_guest_made(uint32_t id);
 
 // modhv_machine.c
@@ -89,9 +90,9 @@ extern const mp_obj_fun_builtin_var_t hv_reg_set_obj, hv_seg_set_obj, hv_answer_
     HV_ENTRY(reg_get), HV_ENTRY(reg_set), HV_ENTRY(seg_get), HV_ENTRY(seg_set), HV_ENTRY(answer),
 
 // modhv_event.c
-extern const mp_obj_fun_builtin_fixed_t hv_event_obj, hv_notify_obj, hv_channel_send_obj,
+extern const mp_obj_fun_builtin_fixed_t hv_event_obj, hv_channel_send_obj,
     hv_capture_obj, hv_raw_repl_obj, hv_notice_obj, hv_first_start_obj, hv_alarm_obj;
-extern const mp_obj_fun_builtin_var_t hv_uninterrupted_obj, hv_interruptible_obj;
+extern const mp_obj_fun_builtin_var_t hv_notify_obj, hv_uninterrupted_obj, hv_interruptible_obj;
 #define HV_EVENT_TABLE \
     HV_ENTRY(event), HV_ENTRY(notify), HV_ENTRY(channel_send), HV_ENTRY(capture), \
     HV_ENTRY(raw_repl), HV_ENTRY(notice), HV_ENTRY(first_start), HV_ENTRY(alarm), \

@@ -13,12 +13,6 @@ from vipervisor import Machine, MonitorError
 pytestmark = pytest.mark.machine
 
 GUESTS = Path(__file__).resolve().parents[2] / "build" / "guests"
-BYTES = """
-class Bytes(hv.Device):
-    def __init__(self, size): self.bytes = bytearray(size)
-    def write(self, at, n, value): self.bytes[at:at+n] = value.to_bytes(n, 'little')
-    def read(self, at, n): return int.from_bytes(self.bytes[at:at+n], 'little')
-"""
 
 
 def run(machine: Machine, image: str, script: str, cmdline: str = "") -> str:
@@ -114,8 +108,4 @@ def test_every_instruction_on_device_memory_in_python(claims: Claims) -> None:
 
 def forms(claims: Claims, cmdline: str) -> None:
     """The same guest as with the device in C (test_guests.py)."""
-    script = (
-        BYTES + "g.attach(Bytes(0x10000), mmio=0xff000000, size=0x10000, name='memory')\n"
-        "g.attach(Bytes(4), ports=(0xe0, 0xe3), name='echo')\n"
-    )
-    run(claims.machine, "mmio-forms", script, cmdline)
+    run(claims.machine, "mmio-forms", "g.add_devices(['python-testdev'])", cmdline)

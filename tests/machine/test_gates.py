@@ -29,8 +29,6 @@ NO_GATE: dict[tuple[str, str], int] = {
     ("vmx", "deadline"): 500,
     ("svm", "mmio-modify"): 2_220,
     ("vmx", "mmio-modify"): 2_500,
-    ("svm", "python"): 14_000,
-    ("vmx", "python"): 14_500,
 }
 # Counts in which Python takes part: a little more or less each time.
 NOT_EXACT = ("python", "handler")

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from machine.claims import LIMIT, Boot, Claims
 from vipervisor import MonitorError
 
 pytestmark = pytest.mark.machine
-
-GUESTS = Path(__file__).resolve().parents[2] / "build" / "guests"
-
-
-def image(name: str) -> Path:
-    return GUESTS / f"{name}.elf"
 
 
 def test_answers(boot: Boot) -> None:
@@ -143,30 +136,6 @@ def test_devices_in_python(boot: Boot) -> None:
     )) > 0
     c.exec("poll.remove(); g.stop()")
     assert c.console.text[before:] == ""
-
-
-def test_string_instructions_on_devices_in_python(boot: Boot, backend: str) -> None:
-    """The guest that tries them all, with the test device's ports and memory in Python."""
-    machine = boot([{"image": "claims"}, {"image": "hello"}], {"string-io.elf": image("string-io")})
-    machine.wait_end("claims", LIMIT)
-    machine.exec(
-        "mem = bytearray(0x10000)\n"
-        "echo = bytearray(4)\n"
-        "class Bytes(hv.Device):\n"
-        "    def __init__(self, store): self.store = store\n"
-        "    def write(self, at, n, value): self.store[at:at+n] = value.to_bytes(n, 'little')\n"
-        "    def read(self, at, n): return int.from_bytes(self.store[at:at+n], 'little')\n"
-        "g = hv.guest('claims')\n"
-        "g.reset()\n"
-        "g.load('string-io.elf')\n"
-        "g.attach(Bytes(mem), mmio=0xff000000, size=0x10000, name='memory')\n"
-        "g.attach(Bytes(echo), ports=(0xe0, 0xe3), name='echo')\n"
-        "g.start()\n"
-    )
-    end = machine.wait_end("claims", 3 * LIMIT)
-    text = machine.console("claims", LIMIT).text
-    assert end.status == 0, text
-    assert re.search(r"^\d+ passed, 0 failed", text, re.MULTILINE), text
 
 
 def test_watch_never_stops_the_guest(boot: Boot) -> None:

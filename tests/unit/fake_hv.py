@@ -345,7 +345,7 @@ def answer(i, vcpu, action, value):
     WORLD.calls.append(("answer", i, vcpu, action, value))
 
 
-def notify(function):
+def notify(function, names=None):
     WORLD.notify = function
 
 

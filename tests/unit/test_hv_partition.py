@@ -71,6 +71,14 @@ def test_keywords_and_errors_with_rule_ids(hv):
         hv.Partition(TWO, guest=[])
 
 
+def test_the_test_device_is_in_c_or_in_python(hv):
+    row = {"name": "x", "memory": "16M", "image": "k"}
+    both = hv.Partition(guest=[{**row, "devices": ["testdev", "python-testdev"]}])
+    assert rules(both.check()) == [("device-twice", "guest[0].devices")]
+    one = hv.Partition(guest=[{**row, "devices": ["python-testdev"]}]).start()
+    assert sorted(one.guests[0].devices) == ["echo", "lines", "memory"]
+
+
 def test_what_the_machine_has_left(hv):
     hv.Guest("there", cpus=[1], memory="128M")
     row = {"memory": "16M", "image": "k"}

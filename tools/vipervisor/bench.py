@@ -74,7 +74,7 @@ FIGURES = (
     Figure("mmio-modify", "device memory add", _MEMORY, None, 400),
     Figure("uart", "UART byte out", _PORT, 250, 150, 5060),
     Figure("handler", "CPUID with a Python handler", _PYTHON, 6000, 6000),
-    Figure("python", "hypercall, a message to Python", _PYTHON, None, 6000),
+    Figure("python", "hypercall, a message to Python", _PYTHON, 6000, 6000),
     Figure("watch", "watching adds to CPUID", _NOTHING, 60, 60, alike=True),
     Figure("watch-off", "and when it is off", _NOTHING, 0, 0, alike=True),
     Figure("watch-read", "watching adds to a port read", _NOTHING, 60, 60, alike=True),
@@ -90,10 +90,10 @@ from hv import events
 _made = []
 def _handle(x):
     x.eax = 7
-def _answer(guest, vcpu, kind, detail):
+def _answer(guest, vcpu, kind, detail, answer=_hv.answer):
     if detail[0] != 0x1000:
         _change(detail[0])
-    _hv.answer(guest, vcpu, "done", 0)
+    answer(guest, vcpu, "done", 0)
 def _change(what):
     while _made:
         _made.pop().remove()

@@ -23,8 +23,8 @@ _TEXTS = {
     "modules": "a file or a list of further files, for multiboot images",
     "devices": "optional devices: `testdev` (ports 0xE0, 0xE4 and 0x2000-0x2017 of "
     "QEMU's pc-testdev, and 64 KiB of device memory at 0xFF000000), and in Python "
-    "`python-uart` (COM1, in the core's place), `watchdog` (8 ports) and `scratch` (memory that "
-    "remembers); a name, or a table that says where the device is",
+    "`python-testdev` (the same), `python-uart` (COM1, in the core's place), `watchdog` (8 ports) "
+    "and `scratch` (memory that remembers); a name, or a table that says where the device is",
     "paravirt": "show the KVM-compatible block at CPUID 0x40000100: the clock page that stock "
     "kernels know, no port delays; with `false` a kernel has to calibrate its clock by the timer",
     "hide": "CPUID features that the guest does not see: `avx2`, `aes`, ...; what is not in "

@@ -8,10 +8,12 @@ from .values import is_int
 
 # What hv.devices adds, by name: the options that it takes, with what they are unless said.
 PYTHON = {
+    "python-testdev": {},
     "python-uart": {},
     "watchdog": {"ports": 0x570},
     "scratch": {"at": 0xD000_0000, "size": 4096, "irq": None},
 }
+ONE = ("testdev", "python-testdev")  # the core's, and the same in Python
 NAMES = ("testdev",) + tuple(sorted(PYTHON))
 PORTS = {"watchdog": 8}  # how many a device has
 KEYS = ("name", "ports", "at", "size", "irq")
@@ -36,6 +38,10 @@ def read(reader, row, path):
             if seen.count(name) == 1:
                 reader.find("device-twice", at, "device %s is named twice" % name)
             seen.append(name)
+            continue
+        if name in ONE and any(n in ONE for n in seen):
+            reader.find("device-twice", at, "%s are one device" % " and ".join(ONE),
+                        "name one of them")
             continue
         seen.append(name)
         options = _options(reader, table, name, at)
