@@ -6,6 +6,7 @@
 #include "modhv_table.h"
 #include "py/objint.h"
 #include "py/runtime.h"
+#include "py/smallint.h"
 #include "virt/guest.h"
 
 #define HV_ABI 1
@@ -57,6 +58,10 @@ int hv_check(int result) {
 
 mp_obj_t hv_str(const char *s) {
     return mp_obj_new_str(s, strlen(s));
+}
+
+mp_obj_t hv_number(uint64_t value) {
+    return value <= (uint64_t)MP_SMALL_INT_MAX ? MP_OBJ_NEW_SMALL_INT((mp_int_t)value) : mp_obj_new_int_from_ull(value);
 }
 
 struct guest *hv_guest(mp_obj_t id) {

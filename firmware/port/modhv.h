@@ -22,6 +22,7 @@ struct vcpu *hv_vcpu(struct guest *g, mp_obj_t index);
 // Negative errno: OSError. Else the value.
 int hv_check(int result);
 mp_obj_t hv_str(const char *s);
+mp_obj_t hv_number(uint64_t value); // without an object on the heap where it is small
 // A function of module _hv for its table.
 #define HV_ENTRY(name) { MP_ROM_QSTR(MP_QSTR_##name), MP_ROM_PTR(&hv_##name##_obj) }
 

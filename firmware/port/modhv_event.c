@@ -77,7 +77,7 @@ static mp_obj_t message_detail(const struct vcpu *v) {
     mp_obj_t f[EXIT_WORDS];
     size_t n = v->exit.kind == EXIT_HYPERCALL ? EXIT_WORDS : v->exit.kind == EXIT_IO ? 4 : 2;
     for (size_t i = 0; i < n; i++) {
-        f[i] = mp_obj_new_int_from_ull(word[i]);
+        f[i] = hv_number(word[i]);
     }
     if (v->exit.kind == EXIT_IO) {
         f[2] = mp_obj_new_bool(word[2] != 0);

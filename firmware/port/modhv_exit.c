@@ -11,7 +11,6 @@
 #include "native.h"
 #include "poll.h"
 #include "py/runtime.h"
-#include "py/smallint.h"
 #include "virt/guest.h"
 #include "virt/run.h"
 
@@ -176,10 +175,6 @@ static const struct attribute *attribute_of(qstr name, uint32_t kind) {
     return NULL;
 }
 
-static mp_obj_t number(uint64_t value) {
-    return value <= (uint64_t)MP_SMALL_INT_MAX ? MP_OBJ_NEW_SMALL_INT((mp_int_t)value) : mp_obj_new_int_from_ull(value);
-}
-
 static qstr kind_name(const struct vcpu *v) {
     return v->message.served && v->exit.kind == EXIT_NESTED_FAULT ? MP_QSTR_mmio : hv_exit_name(v->exit.kind);
 }
@@ -218,27 +213,27 @@ static mp_obj_t load(const struct exit_object *x, const struct attribute *a, str
     const struct exit_message *m = &v->message;
     switch (a->what) {
         case WORD:
-            return number(m->words.word[a->index]);
+            return hv_number(m->words.word[a->index]);
         case FLAG:
             return mp_obj_new_bool(is_write(v));
         case VALUE:
-            return number(value_of(v));
+            return hv_number(value_of(v));
         case GPR64:
-            return number(v->gpr[a->index]);
+            return hv_number(v->gpr[a->index]);
         case GPR32:
-            return number((uint32_t)v->gpr[a->index]);
+            return hv_number((uint32_t)v->gpr[a->index]);
         case REGISTER: {
             vcpu_take(v);
             uint64_t value = virt->reg_get(v, a->index);
             vcpu_give(v);
-            return number(value);
+            return hv_number(value);
         }
         case RIP:
-            return number(v->rip);
+            return hv_number(v->rip);
         case KIND:
             return MP_OBJ_NEW_QSTR(kind_name(v));
         case RAW:
-            return number(v->exit.raw);
+            return hv_number(v->exit.raw);
         case SLOT:
             return MP_OBJ_NEW_SMALL_INT(__builtin_ctz(m->slots));
         case SLOTS:
@@ -252,7 +247,7 @@ static mp_obj_t load(const struct exit_object *x, const struct attribute *a, str
         case ARGS: {
             mp_obj_t args[4];
             for (int i = 0; i < 4; i++) {
-                args[i] = number(m->words.word[1 + i]);
+                args[i] = hv_number(m->words.word[1 + i]);
             }
             return mp_obj_new_tuple(4, args);
         }
@@ -555,7 +550,7 @@ static mp_obj_t hv_unclaim(mp_obj_t id, mp_obj_t slot) {
 MP_DEFINE_CONST_FUN_OBJ_2(hv_unclaim_obj, hv_unclaim);
 
 static mp_obj_t hv_claim_hits(mp_obj_t id, mp_obj_t slot) {
-    return number(hv_guest(id)->claims.claim[hv_range(slot, CLAIMS - 2, "slot")].hits);
+    return hv_number(hv_guest(id)->claims.claim[hv_range(slot, CLAIMS - 2, "slot")].hits);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(hv_claim_hits_obj, hv_claim_hits);
 

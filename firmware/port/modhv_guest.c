@@ -106,10 +106,6 @@ MP_DEFINE_CONST_FUN_OBJ_1(hv_guest_reset_obj, hv_guest_reset);
 
 // ---- Looking ----
 
-static mp_obj_t u64(uint64_t value) {
-    return mp_obj_new_int_from_ull(value);
-}
-
 static void store(mp_obj_t dict, qstr key, mp_obj_t value) {
     mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(key), value);
 }
@@ -127,7 +123,7 @@ static mp_obj_t hv_guest_info(mp_obj_t id) {
     mp_obj_t vcpus[GUEST_VCPUS];
     for (uint32_t i = 0; i < g->vcpu_count; i++) {
         const struct vcpu *v = g->vcpus[i];
-        mp_obj_t fields[3] = { u64(v->cpu), MP_OBJ_NEW_QSTR(vcpu_state_name(v->state)), u64(v->entries) };
+        mp_obj_t fields[3] = { hv_number(v->cpu), MP_OBJ_NEW_QSTR(vcpu_state_name(v->state)), hv_number(v->entries) };
         vcpus[i] = mp_obj_new_tuple(3, fields);
     }
     uint64_t memory = 0;
@@ -140,21 +136,21 @@ static mp_obj_t hv_guest_info(mp_obj_t id) {
         hits += stats.hits;
         misses += stats.misses;
     }
-    mp_obj_t decoded[2] = { u64(hits), u64(misses) };
+    mp_obj_t decoded[2] = { hv_number(hits), hv_number(misses) };
     mp_obj_t d = mp_obj_new_dict(12);
     store(d, MP_QSTR_decoded, mp_obj_new_tuple(2, decoded));
     store(d, MP_QSTR_name, hv_str(g->name));
     store(d, MP_QSTR_state, hv_str(guest_state_name(g->state)));
     store(d, MP_QSTR_reason, g->end_reason == END_NONE ? MP_OBJ_NEW_QSTR(MP_QSTR_none)
         : hv_str(guest_reason_name(g->end_reason)));
-    store(d, MP_QSTR_status, u64(g->end_status));
+    store(d, MP_QSTR_status, hv_number(g->end_status));
     store(d, MP_QSTR_vcpus, mp_obj_new_tuple(g->vcpu_count, vcpus));
-    store(d, MP_QSTR_memory, u64(memory));
-    store(d, MP_QSTR_starts, u64(g->starts));
+    store(d, MP_QSTR_memory, hv_number(memory));
+    store(d, MP_QSTR_starts, hv_number(g->starts));
     store(d, MP_QSTR_note, hv_str(g->note));
-    store(d, MP_QSTR_unclaimed_io, u64(g->unclaimed_io));
-    store(d, MP_QSTR_unclaimed_memory, u64(g->unclaimed_memory));
-    store(d, MP_QSTR_screen, u64(crtc_start(&g->platform.crtc)));
+    store(d, MP_QSTR_unclaimed_io, hv_number(g->unclaimed_io));
+    store(d, MP_QSTR_unclaimed_memory, hv_number(g->unclaimed_memory));
+    store(d, MP_QSTR_screen, hv_number(crtc_start(&g->platform.crtc)));
     return d;
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_guest_info_obj, hv_guest_info);
@@ -180,7 +176,7 @@ static mp_obj_t hv_guest_exits(mp_obj_t id) {
             count += g->vcpus[i]->exits[kind];
         }
         if (count != 0) {
-            store(d, hv_exit_name(kind), u64(count));
+            store(d, hv_exit_name(kind), hv_number(count));
         }
     }
     return d;
@@ -197,16 +193,16 @@ static mp_obj_t crash_registers(const struct crash *c) {
     };
     mp_obj_t d = mp_obj_new_dict(GPR_COUNT + 8);
     for (int i = 0; i < GPR_COUNT; i++) {
-        store(d, names[i], u64(c->gpr[i]));
+        store(d, names[i], hv_number(c->gpr[i]));
     }
-    store(d, MP_QSTR_rflags, u64(c->rflags));
-    store(d, MP_QSTR_cr0, u64(c->cr0));
-    store(d, MP_QSTR_cr2, u64(c->cr2));
-    store(d, MP_QSTR_cr3, u64(c->cr3));
-    store(d, MP_QSTR_cr4, u64(c->cr4));
-    store(d, MP_QSTR_efer, u64(c->efer));
-    store(d, MP_QSTR_cs, u64(c->cs));
-    store(d, MP_QSTR_cs_base, u64(c->cs_base));
+    store(d, MP_QSTR_rflags, hv_number(c->rflags));
+    store(d, MP_QSTR_cr0, hv_number(c->cr0));
+    store(d, MP_QSTR_cr2, hv_number(c->cr2));
+    store(d, MP_QSTR_cr3, hv_number(c->cr3));
+    store(d, MP_QSTR_cr4, hv_number(c->cr4));
+    store(d, MP_QSTR_efer, hv_number(c->efer));
+    store(d, MP_QSTR_cs, hv_number(c->cs));
+    store(d, MP_QSTR_cs_base, hv_number(c->cs_base));
     return d;
 }
 
@@ -220,9 +216,9 @@ static mp_obj_t hv_guest_crash(mp_obj_t id) {
     store(d, MP_QSTR_why, hv_str(c->why));
     store(d, MP_QSTR_kind, MP_OBJ_NEW_QSTR(hv_exit_name(c->exit.kind)));
     store(d, MP_QSTR_vcpu, MP_OBJ_NEW_SMALL_INT(c->vcpu));
-    store(d, MP_QSTR_rip, u64(c->rip));
-    store(d, MP_QSTR_raw, u64(c->exit.raw));
-    store(d, MP_QSTR_qualification, u64(c->exit.qualification));
+    store(d, MP_QSTR_rip, hv_number(c->rip));
+    store(d, MP_QSTR_raw, hv_number(c->exit.raw));
+    store(d, MP_QSTR_qualification, hv_number(c->exit.qualification));
     store(d, MP_QSTR_registers, crash_registers(c));
     store(d, MP_QSTR_bytes, mp_obj_new_bytes(c->bytes, c->byte_count));
     return d;

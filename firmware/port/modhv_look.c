@@ -11,10 +11,6 @@
 // Zydis is the core's; its headers are not on this path.
 const char *ZydisMnemonicGetString(int mnemonic);
 
-static mp_obj_t u64(uint64_t value) {
-    return mp_obj_new_int_from_ull(value);
-}
-
 // guest_line(id, irq, level)
 static mp_obj_t hv_guest_line(mp_obj_t id, mp_obj_t irq, mp_obj_t level) {
     hv_check(guest_line(hv_guest(id), (uint32_t)hv_range(irq, 23, "irq"), mp_obj_is_true(level)));
@@ -46,13 +42,13 @@ static mp_obj_t hv_guest_walk(size_t n_args, const mp_obj_t *args) {
     int error = guest_walk(&c, gva, access, false, &gpa, &fault, levels, &count);
     mp_obj_t rows[WALK_LEVELS];
     for (int i = 0; i < count; i++) {
-        mp_obj_t row[2] = { u64(levels[i].gpa), u64(levels[i].value) };
+        mp_obj_t row[2] = { hv_number(levels[i].gpa), hv_number(levels[i].value) };
         rows[i] = mp_obj_new_tuple(2, row);
     }
     mp_obj_t why = error == 0 ? mp_const_none : fault.hole ? MP_OBJ_NEW_QSTR(MP_QSTR_hole)
         : fault.non_canonical ? MP_OBJ_NEW_QSTR(MP_QSTR_noncanonical) : error == -EAGAIN
-        ? MP_OBJ_NEW_QSTR(MP_QSTR_changing) : u64(fault.error);
-    mp_obj_t fields[3] = { error == 0 ? u64(gpa) : mp_const_none, why, mp_obj_new_tuple((size_t)count, rows) };
+        ? MP_OBJ_NEW_QSTR(MP_QSTR_changing) : hv_number(fault.error);
+    mp_obj_t fields[3] = { error == 0 ? hv_number(gpa) : mp_const_none, why, mp_obj_new_tuple((size_t)count, rows) };
     return mp_obj_new_tuple(3, fields);
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(hv_guest_walk_obj, 4, 4, hv_guest_walk);
@@ -62,7 +58,7 @@ static mp_obj_t hv_nested_walk(mp_obj_t id, mp_obj_t gpa) {
     const struct guest *g = hv_guest(id);
     int level = 0;
     uint64_t entry = nested_lookup(virt->nested, g->nested_root, hv_u64(gpa, "gpa"), &level);
-    mp_obj_t fields[2] = { u64(entry), MP_OBJ_NEW_SMALL_INT(level) };
+    mp_obj_t fields[2] = { hv_number(entry), MP_OBJ_NEW_SMALL_INT(level) };
     return mp_obj_new_tuple(2, fields);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(hv_nested_walk_obj, hv_nested_walk);
@@ -78,7 +74,7 @@ static mp_obj_t hv_field_get(mp_obj_t id, mp_obj_t index, mp_obj_t field) {
     if (error != 0) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("this CPU has no field 0x%x"), (unsigned)n);
     }
-    return u64(value);
+    return hv_number(value);
 }
 MP_DEFINE_CONST_FUN_OBJ_3(hv_field_get_obj, hv_field_get);
 

@@ -16,8 +16,6 @@
 #include "virt/guest.h"
 #include "virt/vcpu.h"
 
-#define U64(value) mp_obj_new_int_from_ull(value)
-
 // ---- What there is ----
 
 static mp_obj_t hv_backend(void) {
@@ -47,7 +45,7 @@ static void store_bool(mp_obj_t dict, qstr key, bool value) {
 }
 
 static void store_u64(mp_obj_t dict, qstr key, uint64_t value) {
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(key), U64(value));
+    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(key), hv_number(value));
 }
 
 static mp_obj_t hv_caps(void) {
@@ -85,7 +83,7 @@ static mp_obj_t hv_cpus(void) {
             : c->state == CPU_GUEST ? MP_QSTR_guest
             : MP_QSTR_failed;
         mp_obj_t fields[4] = {
-            MP_OBJ_NEW_SMALL_INT(i), U64(c->apic_id), MP_OBJ_NEW_QSTR(state),
+            MP_OBJ_NEW_SMALL_INT(i), hv_number(c->apic_id), MP_OBJ_NEW_QSTR(state),
             v == NULL || v->guest == NULL ? MP_OBJ_NEW_SMALL_INT(-1) : MP_OBJ_NEW_SMALL_INT(v->guest->id),
         };
         items[count++] = mp_obj_new_tuple(4, fields);
@@ -109,7 +107,7 @@ static mp_obj_t hv_memory(void) {
     mp_obj_t ranges = mp_obj_new_list(0, NULL);
     for (uint32_t i = 0; i < bootinfo.range_count; i++) {
         const struct boot_range *r = &bootinfo.ranges[i];
-        mp_obj_t fields[3] = { U64(r->base), U64(r->size), U64(r->type) };
+        mp_obj_t fields[3] = { hv_number(r->base), hv_number(r->size), hv_number(r->type) };
         mp_obj_list_append(ranges, mp_obj_new_tuple(3, fields));
     }
     size_t count;
@@ -126,12 +124,12 @@ static mp_obj_t hv_emulator(void) {
 MP_DEFINE_CONST_FUN_OBJ_0(hv_emulator_obj, hv_emulator);
 
 static mp_obj_t hv_tsc_hz(void) {
-    return U64(tsc_hz);
+    return hv_number(tsc_hz);
 }
 MP_DEFINE_CONST_FUN_OBJ_0(hv_tsc_hz_obj, hv_tsc_hz);
 
 static mp_obj_t hv_tsc(void) {
-    return U64(rdtsc());
+    return hv_number(rdtsc());
 }
 MP_DEFINE_CONST_FUN_OBJ_0(hv_tsc_obj, hv_tsc);
 
@@ -147,7 +145,7 @@ static mp_obj_t hv_modules(void) {
     mp_obj_t items[BOOT_MODULES];
     for (uint32_t i = 0; i < bootinfo.module_count; i++) {
         const struct boot_module *m = &bootinfo.modules[i];
-        mp_obj_t fields[3] = { hv_str(m->name), hv_str(m->args), U64(m->size) };
+        mp_obj_t fields[3] = { hv_str(m->name), hv_str(m->args), hv_number(m->size) };
         items[i] = mp_obj_new_tuple(3, fields);
     }
     return mp_obj_new_tuple(bootinfo.module_count, items);
@@ -197,7 +195,7 @@ MP_DEFINE_CONST_FUN_OBJ_0(hv_ramdisk_obj, hv_ramdisk);
 static mp_obj_t hv_cpuid(mp_obj_t leaf, mp_obj_t subleaf) {
     struct cpuid_regs r = cpuid((uint32_t)hv_range(leaf, UINT32_MAX, "leaf"),
         (uint32_t)hv_range(subleaf, UINT32_MAX, "subleaf"));
-    mp_obj_t fields[4] = { U64(r.eax), U64(r.ebx), U64(r.ecx), U64(r.edx) };
+    mp_obj_t fields[4] = { hv_number(r.eax), hv_number(r.ebx), hv_number(r.ecx), hv_number(r.edx) };
     return mp_obj_new_tuple(4, fields);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(hv_cpuid_obj, hv_cpuid);
@@ -207,7 +205,7 @@ static mp_obj_t hv_rdmsr(mp_obj_t index) {
     if (!probe_rdmsr((uint32_t)hv_range(index, UINT32_MAX, "MSR"), &value)) {
         mp_raise_OSError(MP_EIO); // #GP: this machine has no such MSR
     }
-    return U64(value);
+    return hv_number(value);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_rdmsr_obj, hv_rdmsr);
 
@@ -226,7 +224,7 @@ static mp_obj_t hv_inw(mp_obj_t port) {
 MP_DEFINE_CONST_FUN_OBJ_1(hv_inw_obj, hv_inw);
 
 static mp_obj_t hv_inl(mp_obj_t port) {
-    return U64(inl(port_of(port)));
+    return hv_number(inl(port_of(port)));
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_inl_obj, hv_inl);
 

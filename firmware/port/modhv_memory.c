@@ -58,7 +58,7 @@ static mp_obj_t hv_console_read(mp_obj_t id, mp_obj_t position_in, mp_obj_t limi
     vstr_t bytes;
     vstr_init_len(&bytes, limit);
     bytes.len = console_read(&g->console, &position, bytes.buf, limit);
-    mp_obj_t fields[2] = { mp_obj_new_bytes_from_vstr(&bytes), mp_obj_new_int_from_ull(position) };
+    mp_obj_t fields[2] = { mp_obj_new_bytes_from_vstr(&bytes), hv_number(position) };
     return mp_obj_new_tuple(2, fields);
 }
 MP_DEFINE_CONST_FUN_OBJ_3(hv_console_read_obj, hv_console_read);

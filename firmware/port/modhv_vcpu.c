@@ -46,7 +46,7 @@ static mp_obj_t hv_reg_get(mp_obj_t id, mp_obj_t index, mp_obj_t reg) {
     vcpu_take(v);
     uint64_t value = n < GPR_COUNT ? v->gpr[n] : n == HV_RIP ? v->rip : virt->reg_get(v, n - HV_REG_FIRST);
     vcpu_give(v);
-    return mp_obj_new_int_from_ull(value);
+    return hv_number(value);
 }
 MP_DEFINE_CONST_FUN_OBJ_3(hv_reg_get_obj, hv_reg_get);
 
@@ -82,8 +82,8 @@ static mp_obj_t hv_seg_get(mp_obj_t id, mp_obj_t index, mp_obj_t seg) {
     virt->seg_get(v, n, &s);
     vcpu_give(v);
     mp_obj_t fields[4] = {
-        MP_OBJ_NEW_SMALL_INT(s.selector), mp_obj_new_int_from_ull(s.base), mp_obj_new_int_from_ull(s.limit),
-        mp_obj_new_int_from_ull(s.attributes),
+        MP_OBJ_NEW_SMALL_INT(s.selector), hv_number(s.base), hv_number(s.limit),
+        hv_number(s.attributes),
     };
     return mp_obj_new_tuple(4, fields);
 }
