@@ -52,7 +52,8 @@ PRICES = (
 
 
 def explain(what=None):
-    """hv.explain("cpuid"), hv.explain("memory-sum"): an exit kind or a rule's id."""
+    """hv.explain("cpuid"), hv.explain("memory-sum"): an exit kind or a rule's id. ValueError
+    lists the known ones."""
     if what is None:
         return text.Text(text.table([("exit", "is")] + [(k, EXITS[k]) for k in sorted(EXITS)]))
     if not isinstance(what, str):

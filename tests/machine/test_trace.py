@@ -63,7 +63,8 @@ def test_a_trace(boot: Boot, tmp_path: Path) -> None:
         "io True outb 0x561 <- 0x5a",
         "nested_fault True read at 0xd0000010",
     ]
-    assert c.exec("print([t.subleaf for t in own if t.kind == 'cpuid' and t.leaf == 1][-1])") == "0\n"
+    leaves = "print([t.subleaf for t in own if t.kind == 'cpuid' and t.leaf == 1][-1])"
+    assert c.exec(leaves) == "0\n"
 
     # What is shown, and where the time went.
     table = c.exec("print(g.trace)").splitlines()
@@ -121,8 +122,9 @@ def test_a_trace(boot: Boot, tmp_path: Path) -> None:
 def test_watched_reads_have_their_value(boot: Boot) -> None:
     """From the core, from a handler beside the watch, and for several watches."""
     c = Claims(boot)
-    see = "seen = []\nfor kind, about in (('msr', {'msr': (0xc0de, 0xc0e0)}), ('rdmsr', {'msr': 0xfe}),"
-    see += " ('io', {'port': (0x560, 0x561)}), ('io', {'port': (0x71, 0x71)})):\n"
+    see = "seen = []\nfor kind, about in (('msr', {'msr': (0xc0de, 0xc0e0)}),"
+    see += " ('rdmsr', {'msr': 0xfe}), ('io', {'port': (0x560, 0x561)}),"
+    see += " ('io', {'port': (0x71, 0x71)})):\n"
     see += " g.watch(kind, seen.append, **about)\n"
     handlers = (
         "@g.on('rdmsr', msr=0xc0de)\ndef unknown(x): x.value = 0x1122334455667788\n"
@@ -130,7 +132,8 @@ def test_watched_reads_have_their_value(boot: Boot) -> None:
         "def port(x):\n if not x.write: x.value = 0x51\n"
         "@g.on('rdmsr', msr=0xc0df, instead=True)\ndef inject(x): x.inject(13, 0)\n"
     )
-    work = "rdmsr=0xfe rdmsr=0xc0de rdmsr=0xc0df rdmsr=0xc0e0 wrmsr=0xc0de inb=0x560 inb=0x561 outb=0x561"
+    work = "rdmsr=0xfe rdmsr=0xc0de rdmsr=0xc0df rdmsr=0xc0e0 wrmsr=0xc0de"
+    work += " inb=0x560 inb=0x561 outb=0x561"
     show = "hv.clock.until(lambda: len(seen) == 8, 60, 'records, there are %d' % len(seen))\n"
     show += "print([(s.value, s.fault) if hasattr(s, 'msr') else (s.value, s.write) for s in seen])"
     for given in ("", handlers, "g.trace.on(64)", handlers):
@@ -157,7 +160,8 @@ def test_vcpus_and_a_crash(boot: Callable[..., Machine]) -> None:
     def run(code: str) -> str:
         return machine.exec(code, LIMIT)
 
-    free = run("g = hv.guest('smp'); g.reset(); g.load('smp.elf')\nprint(hv.machine.memory['pool'])")
+    run("g = hv.guest('smp'); g.reset(); g.load('smp.elf')")
+    free = run("print(hv.machine.memory['pool'])")
     run("g.trace.on(1024); g.start()")
     assert machine.wait_end("smp", LIMIT).status == 0
     assert run(
@@ -166,7 +170,8 @@ def test_vcpus_and_a_crash(boot: Callable[..., Machine]) -> None:
         " sum([len(v.trace) for v in g.vcpus]), [t.vcpu for t in g.vcpus[1].trace][0])"
     ) == "True [0, 1] True 1\n"
     run("g.vcpus[1].trace.clear()")
-    assert run("print(g.trace.active, g.vcpus[1].trace.active, g.trace.size)") == "True False 1024\n"
+    one = run("print(g.trace.active, g.vcpus[1].trace.active, g.trace.size)")
+    assert one == "True False 1024\n"
 
     # cpuid; ud2 without anybody to catch it
     run("c = hv.guest_from(b'\\x0f\\xa2\\x0f\\x0b', cpus=[0], name='dies'); c.trace.on()")
