@@ -45,9 +45,9 @@ PRICES = (
     ("a watched read, on top", "60", "60", ("watch-read",)),
     ("a traced exit (g.trace), on top", "85", "85", ("trace",)),
     ("a claimed kind (g.on), no handler for this one, on top", "60", "60", ("claimed",)),
-    ("a handler of one line (g.on)", "3,450", "3,750", ("handler",)),
-    ("a port read, device in Python (g.attach)", "5,150", "5,500", ("device",)),
-    ("a hypercall as a message to Python", "10,700", "11,300", ("python",)),
+    ("a handler of one line (g.on)", "3,500", "3,800", ("handler",)),
+    ("a port read, device in Python (g.attach)", "5,200", "5,550", ("device",)),
+    ("a hypercall as a message to Python", "7,500", "8,100", ("python",)),
 )
 
 
