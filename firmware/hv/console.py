@@ -41,9 +41,9 @@ class Console:
             kept = (kept + bytes(data))[-size:]
 
     def expect(self, pattern, timeout=10):
-        """Waits until the text or regular expression appears; returns what came before
-        and with it, without terminal escapes. The search starts where the last read() or
-        expect() ended."""
+        """Waits until the text or regular expression appears; returns what came before and with
+        it, without terminal escapes. The search starts where the last read() or expect() ended.
+        TimeoutError after `timeout` seconds (None: never), with its last lines."""
         found = pattern
         if isinstance(pattern, str):
             try:

@@ -13,12 +13,14 @@ class Crash:
         self.kind = record.get("kind", "")
 
     def get(self, name):
+        """A part of the record or a register (a number of 64 bits) by name; 0: there is none."""
         record = self.record
         if name in record:
             return record[name]
         return record.get("registers", {}).get(name, 0)
 
     def __getattr__(self, name):
+        """The same as an attribute. AttributeError: there is none."""
         if name[:1] == "_" or name == "record":
             raise AttributeError(name)
         if name in self.record or name in self.record.get("registers", {}):

@@ -19,13 +19,15 @@ class Device:
     name = None
 
     def read(self, offset, size):
+        """What a guest reads, a number of `size` bytes, `offset` bytes behind the beginning of
+        the device. Ones where it is not overridden."""
         return ONES
 
     def write(self, offset, size, value):
-        pass
+        """A guest writes a number of `size` bytes, `offset` bytes behind the beginning."""
 
     def reset(self):
-        pass
+        """The guest is reset."""
 
     def attached(self):
         """Behind g.attach(): self.guest, self.line and self.name are there."""
@@ -37,13 +39,14 @@ class Device:
         """Something was typed for the guest, or its console has room again."""
 
     def save(self):
+        """What is worth keeping, for load() of the next version; None: nothing."""
         return None
 
     def load(self, state):
-        pass
+        """What save() of the version before gave."""
 
     def irq(self, level):
-        """Raises or lowers the interrupt line."""
+        """Raises or lowers the interrupt line. OSError: it has none, or is not attached."""
         if self.line is None:
             raise OSError(EINVAL, "%s has no interrupt line; say attach(..., irq=9)" % self.name)
         _hv.guest_line(self.guest.id, self.line, level)
@@ -60,6 +63,7 @@ class Device:
         timers.after((self, "after"), milliseconds, self._alive(function))
 
     def cancel(self):
+        """No call of after() any more."""
         from hv import timers
 
         timers.cancel((self, "after"))

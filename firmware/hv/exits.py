@@ -264,7 +264,8 @@ def on(guest, kind, name, instead, filters):
 WORDS = {"cpuid": ("leaf", "subleaf"), "rdmsr": ("msr", "value"), "wrmsr": ("msr", "value"),
          "io": ("port", "size", "write", "value"), "mmio": ("gpa", "size", "write", "value"),
          "nested_fault": ("gpa", "size", "write"),
-         "hypercall": ("number", "rbx", "rcx", "rdx", "rsi"), "exception": ("vector", "error", "address"),
+         "hypercall": ("number", "rbx", "rcx", "rdx", "rsi"),
+         "exception": ("vector", "error", "address"),
          "cr": ("number", "op", "value"), "dr": ("number", "op", "value")}
 for _kind in ("hlt", "xsetbv", "pause", "wbinvd", "virt_insn", "other_insn"):
     WORDS[_kind] = ("reason",)

@@ -10,34 +10,44 @@ class Machine:
 
     @property
     def cpus(self):
+        """(number, APIC id, state, guest id or -1) of each; states: idle, guest, control,
+        failed."""
         return _hv.cpus()
 
     @property
     def memory(self):
+        """`total free largest monitor heap pool` in bytes (pool: free of the monitor's own),
+        `rsdp`, `ranges` of (address, bytes, E820 type)."""
         return _hv.memory()
 
     @property
     def backend(self):
+        """"svm" (AMD-V), "vmx" (VT-x), or None: no virtualisation."""
         return _hv.backend()
 
     @property
     def emulator(self):
+        """"qemu", "bochs", "kvm", or "": none that is known."""
         return _hv.emulator()
 
     @property
     def missing(self):
+        """Names of the CPU features that guests need and that are missing."""
         return _hv.missing()
 
     @property
     def features(self):
+        """What was probed, by name: bools, numbers of ASIDs and physical address bits."""
         return _hv.caps()
 
     @property
     def modules(self):
+        """(name, arguments, bytes) of each boot module."""
         return _hv.modules()
 
     @property
     def tsc_hz(self):
+        """Ticks of the TSC a second."""
         return _hv.tsc_hz()
 
     def __repr__(self):

@@ -91,10 +91,12 @@ class Policy:
 
     @property
     def devices(self):
+        """Its devices."""
         return [row[1] for row in self.rows]
 
     @property
     def watches(self):
+        """Its watches."""
         return [h for h in self.handlers if h.mode == "watch"]
 
     def about(self):
@@ -127,8 +129,10 @@ class Policy:
 
 
 def policy(name, source=None):
-    """hv.policy("name", source): the source takes the place of the policy's version before,
-    if it is without error. Without a source it is read from the RAM disk's file `name`."""
+    """hv.policy("name", source): the source takes the place of the policy's version before, if it
+    is without error. Without a source it is read from the RAM disk's file `name`. OSError:
+    ENOENT, no such file; ENOSPC, too many handlers; EBUSY, inside of a policy that is being
+    read."""
     if exits.recording is not None:
         raise OSError(16, "a policy cannot change policies while it is being read")
     if source is None:

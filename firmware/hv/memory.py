@@ -14,9 +14,11 @@ class Words:
         self._size = struct.calcsize(form)
 
     def __getitem__(self, gpa):
+        """The integer at a guest-physical address. OSError(EFAULT): no memory there."""
         return struct.unpack(self._form, _hv.guest_read(self._id, gpa, self._size))[0]
 
     def __setitem__(self, gpa, value):
+        """Writes it. ValueError: it is too large; OSError(EFAULT): no memory there."""
         if not 0 <= value < 1 << 8 * self._size:
             raise ValueError("%d does not fit into %d bytes" % (value, self._size))
         _hv.guest_write(self._id, gpa, struct.pack(self._form, value))
@@ -46,11 +48,15 @@ class Memory:
         return start, key.stop - start
 
     def __getitem__(self, key):
+        """[a:b] is bytes, [a] one byte. ValueError: a range without an end or with a step;
+        OSError(EFAULT): no memory there."""
         if isinstance(key, slice):
             return _hv.guest_read(self._id, *self._range(key))
         return self.u8[key]
 
     def __setitem__(self, key, value):
+        """Writes them. ValueError: more or fewer bytes than the range has; OSError(EFAULT): no
+        memory there."""
         if not isinstance(key, slice):
             self.u8[key] = value
             return

@@ -36,6 +36,7 @@ class Partition:
     """A partition: description, check(), start(), guests, destroy()."""
 
     def __init__(self, description=None, **keywords):
+        """A dict, or keywords. ValueError: both."""
         if description is not None and keywords:
             raise ValueError("give the description as a dict or as keywords, not both")
         if description is None:
@@ -66,7 +67,8 @@ class Partition:
         return Findings(found), partition, cpus
 
     def start(self):
-        """Makes, loads and starts every guest; when one cannot be, there is none of them."""
+        """Makes, loads and starts every guest; when one cannot be, there is none of them.
+        PartitionError has the findings."""
         from hv import boot, events, vm
 
         findings, partition, cpus = self._compile()

@@ -72,7 +72,7 @@ class Screen:
                 for at in range(0, BYTES, LINE)]
 
     def cell(self, row, column):
-        """(character, attribute) of one place, counted from 0."""
+        """(character, attribute bits) of one place, counted from 0. ValueError: it is outside."""
         if not (0 <= row < ROWS and 0 <= column < COLUMNS):
             raise ValueError("no cell %s, %s on %d lines of %d" % (row, column, ROWS, COLUMNS))
         at = (row * COLUMNS + column) * CELL
@@ -80,7 +80,8 @@ class Screen:
         return _CHARACTERS[character], attribute
 
     def find(self, text):
-        """(row, column) of the first place where the text stands, or None."""
+        """(row, column) numbers of the first place where the text stands, or None. ValueError: no
+        text."""
         if not text.strip():
             raise ValueError("%r is everywhere" % text)
         for c in text:
@@ -89,7 +90,8 @@ class Screen:
         return _find(self._cells(), text)
 
     def expect(self, text, timeout=10):
-        """Waits until the text is on the screen; returns its place."""
+        """Waits until the text is on the screen; returns its place. TimeoutError after `timeout`
+        seconds (None: never)."""
         try:
             return clock.until(lambda: self.find(text), timeout, "%r on the screen" % text)
         except clock.TimeoutError as e:

@@ -57,6 +57,7 @@ class Timer:
         return self
 
     def cancel(self):
+        """No call any more."""
         self.armed = False
         cancel(self)
 

@@ -237,8 +237,24 @@ class Trace:
             "on" if self.active else "off", text.size_text(self.size * 128))
 
 
+# -- for `hv trace`: lines of JSON
+
+
+def begin(name, size):
+    """Traces, from now on or still; where to begin reading."""
+    from hv import vm
+
+    trace = vm.guest(name).trace
+    was = trace.active
+    if not was:
+        trace.on(size)
+    # What was there before is old; what a trace holds that is on already is wanted.
+    at = [0 if was else written for _, _, written in trace._infos()]
+    print(json.dumps({"was": was, "next": at, "hz": _hv.tsc_hz()}))
+
+
 def tell(name, at, most):
-    """For `hv trace`: what has come since, a line of JSON each, and one to go on with."""
+    """What has come since, an exit a line, and one line to go on with."""
     from hv import vm
 
     guest = vm.guest(name)
@@ -251,3 +267,12 @@ def tell(name, at, most):
         print(json.dumps(row))
     print(json.dumps({"next": after, "lost": lost, "state": state,
                       "left": sum([i[2] - n for i, n in zip(trace._infos(), after)])}))
+
+
+def end(name, was):
+    """As it was before begin(); a crash record keeps its last exits."""
+    from hv import vm
+
+    guest = vm.guest(name)
+    if not was:
+        guest.trace.off() if guest.state == "crashed" else guest.trace.clear()

@@ -44,6 +44,8 @@ class VCpu:
         self.index = index
 
     def get(self, name):
+        """A register (a number of 64 bits) or a Segment by name. AttributeError: no such name;
+        OSError: the guest runs."""
         if name in SEGMENTS:
             return Segment(*_hv.seg_get(self._guest, self.index, SEGMENTS.index(name)))
         if name not in REGISTERS:
@@ -51,6 +53,8 @@ class VCpu:
         return _hv.reg_get(self._guest, self.index, REGISTERS[name])
 
     def set(self, name, value):
+        """Sets it. AttributeError: no such name; OSError: the guest runs, or the CPU would fault
+        on the value."""
         if name not in REGISTERS:
             if name in SEGMENTS:
                 self.set_segment(name, value.selector, value.base, value.limit, value.attributes)
@@ -59,6 +63,8 @@ class VCpu:
         _hv.reg_set(self._guest, self.index, REGISTERS[name], value)
 
     def set_segment(self, name, selector, base, limit, attributes):
+        """Sets one: selector, linear base, limit in bytes - 1, attribute bits as in VMX access
+        rights (SDM 3C 24.4.1). OSError: the guest runs."""
         _hv.seg_set(
             self._guest, self.index, SEGMENTS.index(name), selector, base, limit, attributes)
 

@@ -172,6 +172,9 @@ class Guest:
 
     def __init__(self, name, cpus=1, memory="256M", devices=(), paravirt=True, hide=(),
                  cpuid=(), msr=(), _id=None):
+        """cpus: how many, or their numbers (0: in slices); memory: bytes, or "64M". ValueError:
+        names, sizes, devices or features that cannot be; OSError: EBUSY (a CPU is taken), ENOMEM,
+        EEXIST (the name), ENODEV (no virtualisation)."""
         self.name = name
         self.cpuid, self.msr = own("cpuid", cpuid), own("msr", msr)
         devices = _devices(devices)
@@ -248,7 +251,8 @@ class Guest:
     # -- life
 
     def load(self, image, initrd=(), cmdline="", kind=None, modules=()):
-        """Loads a boot module by name, or bytes; its kind is detected unless said."""
+        """Loads a boot module by name, or bytes; its kind is detected unless said. ValueError: it
+        cannot be loaded; OSError: the guest is not new."""
         self._need("load")
         if isinstance(initrd, str):
             initrd = (initrd,)
@@ -293,7 +297,7 @@ class Guest:
         return self.symbols
 
     def start(self):
-        """Starts the guest at its entry point."""
+        """Starts the guest at its entry point. OSError: it is not new, or has no image."""
         self._need("start")
         if self._entry is None:
             raise OSError(EINVAL, "%s has no image; load() one first" % self.name)
@@ -301,12 +305,12 @@ class Guest:
         return self
 
     def pause(self):
-        """Stops the guest's vCPUs where they are."""
+        """Stops the guest's vCPUs where they are. OSError: it does not run."""
         self._move("pause", _hv.guest_pause)
         return self
 
     def resume(self):
-        """Lets a paused guest go on."""
+        """Lets a paused guest go on. OSError: it is not paused."""
         self._move("resume", _hv.guest_resume)
         return self
 
@@ -315,7 +319,8 @@ class Guest:
         return _Paused(self)
 
     def reset(self):
-        """Back to the power-on state with its image loaded again, ready to start()."""
+        """Back to the power-on state with its image loaded again, ready to start(). OSError: it
+        was not loaded from here."""
         if self._load is None:
             raise OSError(
                 EINVAL, "%s was not loaded from here; destroy() and make it anew" % self.name)
@@ -334,7 +339,7 @@ class Guest:
         return self
 
     def stop(self):
-        """Ends the guest; its memory stays to be looked at."""
+        """Ends the guest; its memory stays to be looked at. OSError: it is new, or over."""
         self._move("stop", _hv.guest_stop)
         return self
 
@@ -374,7 +379,8 @@ class Guest:
 
     @property
     def info(self):
-        """Everything the core counts about this guest, as a dict."""
+        """Everything the core counts about this guest, as a dict (`_hv.guest_info`). OSError: it
+        was destroyed."""
         try:
             return _hv.guest_info(self.id)
         except (OSError, ValueError):
@@ -480,7 +486,8 @@ class Guest:
         return Crash(record)
 
     def wait(self, *names, timeout=None):
-        """Waits for a state ("off", "crashed", "paused", ...) and returns it."""
+        """Waits for a state ("off", "crashed", "paused", ...) and returns it. TimeoutError after
+        `timeout` seconds (None: never); ValueError: no such state."""
         wanted = ["crashed" if n == "crash" else n for n in names] or ["off", "crashed"]
         for name in wanted:
             if name not in moves.STATES:
@@ -587,8 +594,9 @@ CODE_END = b"\xf4\xeb\xfd"  # hlt, and a jump to it: where the code ends without
 
 
 def guest_from(code, mode=64, regs=None, name=None, cpus=None, memory="2M"):
-    """A guest of a few bytes of machine code, ready to start(): 16 is real mode at
-    0000:7C00, 32 and 64 are flat at 1 MiB; regs={"rax": 1} are set before it runs."""
+    """A guest of a few bytes of machine code, ready to start(): 16 is real mode at 0000:7C00, 32
+    and 64 are flat at 1 MiB; regs={"rax": 1} are set before it runs. ValueError: another mode or
+    register; OSError as of Guest()."""
     if isinstance(code, str):
         raise ValueError("the code is a str; give bytes: b\"\\xf4\" or bytes.fromhex(\"f4\")")
     if mode not in CODE_MODES:

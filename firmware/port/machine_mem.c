@@ -37,7 +37,7 @@ static mp_obj_t mem_subscr(mp_obj_t self_in, mp_obj_t index, mp_obj_t value) {
     if (!good) {
         mp_raise_OSError(MP_EFAULT);
     }
-    return value == MP_OBJ_SENTINEL ? mp_obj_new_int_from_ull(word) : mp_const_none;
+    return value == MP_OBJ_SENTINEL ? hv_number(word) : mp_const_none;
 }
 
 static MP_DEFINE_CONST_OBJ_TYPE(

@@ -6,6 +6,7 @@
 #include "modhv_table.h"
 #include "py/objint.h"
 #include "py/runtime.h"
+#include "py/smallint.h"
 #include "virt/guest.h"
 
 #define HV_ABI 1

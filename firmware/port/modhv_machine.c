@@ -16,7 +16,6 @@
 #include "virt/guest.h"
 #include "virt/vcpu.h"
 
-
 // ---- What there is ----
 
 static mp_obj_t hv_backend(void) {

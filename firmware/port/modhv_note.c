@@ -4,20 +4,16 @@
 #include "py/runtime.h"
 #include "virt/guest.h"
 
-static mp_obj_t number(uint64_t value) {
-    return mp_obj_new_int_from_ull(value);
-}
-
 // (first, kind, vcpu, rip, tsc, words, done, entered)
 static mp_obj_t noted(mp_obj_t first, const struct exit_note *n) {
     mp_obj_t words[EXIT_WORDS];
     for (size_t i = 0; i < EXIT_WORDS; i++) {
-        words[i] = number(n->words.word[i]);
+        words[i] = hv_number(n->words.word[i]);
     }
     mp_obj_t fields[] = {
         first, MP_OBJ_NEW_QSTR(n->kind == CLAIM_MMIO ? MP_QSTR_mmio : hv_exit_name(n->kind)),
-        MP_OBJ_NEW_SMALL_INT(n->vcpu), number(n->rip), number((uint64_t)n->tsc_high << 32 | n->tsc_low),
-        mp_obj_new_tuple(EXIT_WORDS, words), mp_obj_new_bool(n->done), number(n->entered),
+        MP_OBJ_NEW_SMALL_INT(n->vcpu), hv_number(n->rip), hv_number((uint64_t)n->tsc_high << 32 | n->tsc_low),
+        mp_obj_new_tuple(EXIT_WORDS, words), mp_obj_new_bool(n->done), hv_number(n->entered),
     };
     return mp_obj_new_tuple(MP_ARRAY_SIZE(fields), fields);
 }
@@ -37,7 +33,7 @@ static mp_obj_t hv_watch_read(mp_obj_t id, mp_obj_t limit_in) {
     if (ring != NULL && ring->head != ring->tail) {
         guest_notify(g, GUEST_EVENT_WATCH); // more than `limit`
     }
-    mp_obj_t both[2] = { number(drops + later), list };
+    mp_obj_t both[2] = { hv_number(drops + later), list };
     return mp_obj_new_tuple(2, both);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(hv_watch_read_obj, hv_watch_read);
@@ -60,8 +56,8 @@ MP_DEFINE_CONST_FUN_OBJ_3(hv_trace_obj, hv_trace);
 static mp_obj_t hv_trace_info(mp_obj_t id, mp_obj_t vcpu) {
     const struct vcpu *v = vcpu_of(id, vcpu);
     const struct trace *t = v->guest->traces[v->index];
-    mp_obj_t fields[] = { mp_obj_new_bool(t != NULL && t->on), number(t != NULL ? t->mask + 1 : 0),
-        number(t != NULL ? t->head : 0) };
+    mp_obj_t fields[] = { mp_obj_new_bool(t != NULL && t->on), hv_number(t != NULL ? t->mask + 1 : 0),
+        hv_number(t != NULL ? t->head : 0) };
     return mp_obj_new_tuple(MP_ARRAY_SIZE(fields), fields);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(hv_trace_info_obj, hv_trace_info);

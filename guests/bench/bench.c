@@ -23,8 +23,10 @@ enum {
     PYTHON_ROUNDS = 4, // with `python=1`: somebody on the monitor answers
     HYPERCALL_TO_PYTHON = 0x1000,
     // What it is to do: nothing any more; watch, handle CPUID exits; watch reads of the PM
-    // timer; trace all exits.
+    // timer; trace all exits; handle CPUID exits of a leaf that is not asked for; have a device
+    // in the PM timer's place.
     HYPERCALL_OFF, HYPERCALL_WATCH, HYPERCALL_HANDLE, HYPERCALL_WATCH_READ, HYPERCALL_TRACE,
+    HYPERCALL_CLAIM, HYPERCALL_DEVICE,
     WATCH_ROUNDS = 8, // with the warm-up less than the ring has room for
     COM1_LINE_STATUS = PORT_COM1 + 5,
     LINE_STATUS_DATA = 1,
@@ -193,6 +195,12 @@ static void bench_python(void) {
     uint64_t off = each(cpuid_with, cpuid_without, 0, 0, ROUNDS);
     print("bench watch %lld\nbench watch-off %lld\nbench handler %llu\n", (long long)(watched - plain),
         (long long)(after - plain), (unsigned long long)handled);
+    tell_python(HYPERCALL_CLAIM);
+    uint64_t claimed = each(cpuid_with, cpuid_without, 0, 0, ROUNDS);
+    tell_python(HYPERCALL_DEVICE);
+    uint64_t device = each(pmtimer_with, pmtimer_without, PM_TIMER, 0, PYTHON_ROUNDS);
+    tell_python(HYPERCALL_OFF);
+    print("bench claimed %lld\nbench device %llu\n", (long long)(claimed - plain), (unsigned long long)device);
     print("bench watch-read %lld\nbench trace %lld\nbench trace-off %lld\n", (long long)(read_watched - read),
         (long long)(traced - plain), (long long)(off - plain));
 }

@@ -29,7 +29,8 @@ _Static_assert(sizeof(struct exit_note) == 128, "found by a shift");
 #define NOTE_VCPU_SHIFT 8
 
 // All but what the exit is about.
-static inline __attribute__((always_inline)) void note_exit(struct exit_note *n, const struct vcpu *v, uint32_t mark) {
+static inline __attribute__((always_inline)) void note_exit(struct exit_note *n, const struct vcpu *v,
+    uint32_t mark) {
     __asm__ volatile ("rdtsc" : "=a" (n->tsc_low), "=d" (n->tsc_high));
     n->rip = v->rip;
     n->mark = mark | (uint32_t)v->index << NOTE_VCPU_SHIFT;
@@ -59,7 +60,8 @@ static inline void note_put_words(struct exit_note *n, const struct exit_words *
 }
 
 // The answer, behind the core.
-static inline __attribute__((always_inline)) void note_answer(struct exit_note *n, const struct vcpu *v, uint32_t kind) {
+static inline __attribute__((always_inline)) void note_answer(struct exit_note *n, const struct vcpu *v,
+    uint32_t kind) {
     if (kind == EXIT_IO) {
         n->words.word[3] = v->gpr[GPR_RAX];
     } else if (kind == EXIT_RDMSR) {

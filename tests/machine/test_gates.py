@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,9 +31,19 @@ NO_GATE: dict[tuple[str, str], int] = {
     ("vmx", "deadline"): 500,
     ("svm", "mmio-modify"): 2_220,
     ("vmx", "mmio-modify"): 2_500,
+    ("svm", "claimed"): 65,
+    ("vmx", "claimed"): 65,
+    ("svm", "device"): 6_000,
+    ("vmx", "device"): 6_500,
 }
 # Counts in which Python takes part: a little more or less each time.
-NOT_EXACT = ("python", "handler")
+NOT_EXACT = ("python", "handler", "device")
+
+
+# What hv.cost() says.
+PRICES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = ast.literal_eval(re.search(
+    r"^PRICES = (\(\n.*?^\))$", (ROOT / "firmware" / "hv" / "explain.py").read_text(), re.M | re.S
+)[1])  # type: ignore[index]
 
 
 @functools.cache
@@ -48,6 +60,17 @@ def test_an_exit_keeps_its_gate(backend: str, figure: bench.Figure) -> None:
         assert count <= NO_GATE[key]
     else:
         assert count <= NOT_MET.get(key, gate)
+
+
+@pytest.mark.parametrize("price", PRICES, ids=lambda price: price[3][0])
+def test_what_is_said_to_cost_is_what_it_costs(
+    backend: str, price: tuple[str, str, str, tuple[str, ...]]
+) -> None:
+    _, svm, vmx, figures = price
+    said = [int(n) for n in re.findall(r"\d+", (svm if backend == "svm" else vmx).replace(",", ""))]
+    counts = [measured(backend).counts[figure] for figure in figures]
+    assert min(counts) == pytest.approx(said[0], rel=0.1)
+    assert max(counts) == pytest.approx(said[-1], rel=0.1)
 
 
 def test_the_same_count_every_time() -> None:

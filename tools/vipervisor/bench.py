@@ -78,8 +78,10 @@ FIGURES = (
     Figure("watch", "watching adds to CPUID", _NOTHING, 60, 60, alike=True),
     Figure("watch-off", "and when it is off", _NOTHING, 0, 0, alike=True),
     Figure("watch-read", "watching adds to a port read", _NOTHING, 60, 60, alike=True),
-    Figure("trace", "tracing adds to CPUID", _NOTHING, 80, 80, alike=True),
+    Figure("trace", "tracing adds to CPUID", _NOTHING, 90, 90, alike=True),
     Figure("trace-off", "and when it is off", _NOTHING, 0, 0, alike=True),
+    Figure("claimed", "a handler of another leaf adds to CPUID", _NOTHING, None, None),
+    Figure("device", "port read, device in Python", _PYTHON, None, 6000),
 )
 
 # Runs on the monitor before the guest's first instruction.
@@ -90,6 +92,13 @@ from hv import events
 _made = []
 def _handle(x):
     x.eax = 7
+class _Device(hv.Device):
+    def __init__(self, g):
+        g.attach(self, ports=(0x608, 0x60b))
+    def read(self, offset, size):
+        return 7
+    def remove(self):
+        self.guest.detach(self)
 def _answer(guest, vcpu, kind, detail, answer=_hv.answer):
     if detail[0] != 0x1000:
         _change(detail[0])
@@ -104,6 +113,10 @@ def _change(what):
         _made.append(g.on("cpuid")(_handle))
     elif what == 0x1004:
         _made.append(g.watch("io", fn=_seen, port=0x608))
+    elif what == 0x1006:
+        _made.append(g.on("cpuid", _handle, leaf=0x1234))
+    elif what == 0x1007:
+        _made.append(_Device(g))
     g.trace.on() if what == 0x1005 else g.trace.clear()
 def _seen(x):
     pass

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from .explain import fields
 from .paths import ROOT
 
 HV = ROOT / "firmware" / "hv"
-STUB = ROOT / "firmware" / "stubs" / "hv.pyi"
+STUBS = ROOT / "firmware" / "stubs"
+PORT = ROOT / "firmware" / "port"
 
 
 def fields_page() -> str:
@@ -37,7 +39,7 @@ def fields_page() -> str:
 
 
 def reference_page() -> str:
-    sources = _Sources()
+    sources = Sources()
     out = [
         "# Reference of package `hv`",
         "",
@@ -49,20 +51,64 @@ def reference_page() -> str:
         "argument;",
         "OSError: a state or a resource; `hv.TimeoutError`: a wait that ended without.",
     ]
-    tree = ast.parse(STUB.read_text())
-    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
-    names = [n for n in tree.body if isinstance(n, ast.AnnAssign)]
+    hv = Stub("hv.pyi")
     out += ["", "## Names of the module", ""]
-    out += [f"- `hv.{_text(n)}`" for n in names]
-    for function in functions:
+    out += [f"- `hv.{_text(n)}`{_behind(hv.words(n))}" for n in hv.attributes]
+    for function in hv.functions:
         out += _entry("hv." + _signature(function), sources.of(function.name), function)
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef):
-            out += _class(node, sources)
-    return "\n".join(out) + "\n"
+    for node in hv.classes:
+        out += _class(node, sources, hv)
+    return "\n".join([*out, *_core()]) + "\n"
 
 
-def _class(node: ast.ClassDef, sources: _Sources) -> list[str]:
+def _core() -> list[str]:
+    """Module _hv, by what its stub says."""
+    stub = Stub("_hv.pyi")
+    out = ["", "# Module `_hv`", "", *(ast.get_docstring(stub.tree) or "").splitlines()]
+    numbers = [n for n in stub.attributes if stub.words(n)]
+    registers = ", ".join(f"`{ast.unparse(n.target)}`" for n in numbers[1:])
+    out += ["", f"- `_hv.{_text(numbers[0])}`{_behind(stub.words(numbers[0]))}",
+            f"- {stub.words(numbers[1])}: {registers}"]
+    where = core_sources()
+    named: list[ast.FunctionDef | ast.ClassDef] = [*stub.functions, *stub.classes]
+    for node in named:
+        doc = " ".join((ast.get_docstring(node) or "").split())
+        shown = _signature(node) if isinstance(node, ast.FunctionDef) else f"class {node.name}"
+        out.append(f"- `{shown}`{_behind(doc)} ({where.get(node.name, '')})")
+    return out
+
+
+def core_sources() -> dict[str, str]:
+    """The file of each function and class of module _hv."""
+    found = {"Exit": "`firmware/port/modhv_exit.c`"}
+    for path in sorted(PORT.glob("*.c")):
+        text = path.read_text()
+        lives = [f"guest_{verb}" for verb in re.findall(r"^DEFINE_LIFE\((\w+)\);", text, re.M)]
+        for name in lives + re.findall(r"^MP_DEFINE_\w+\(hv_(\w+)_obj,", text, re.M):
+            found[name] = f"`{path.relative_to(ROOT)}`"
+    return found
+
+
+class Stub:
+    """A stub: its names, and the words behind attributes (comments)."""
+
+    def __init__(self, name: str) -> None:
+        text = (STUBS / name).read_text()
+        self._lines = text.splitlines()
+        self.tree = ast.parse(text)
+        self.attributes = [n for n in self.tree.body if isinstance(n, ast.AnnAssign)]
+        self.functions = [n for n in self.tree.body if isinstance(n, ast.FunctionDef)]
+        self.classes = [n for n in self.tree.body if isinstance(n, ast.ClassDef)]
+
+    def words(self, node: ast.AnnAssign) -> str:
+        return self._lines[(node.end_lineno or 0) - 1].partition("  # ")[2]
+
+
+def _behind(words: str) -> str:
+    return f": {words}" if words else ""
+
+
+def _class(node: ast.ClassDef, sources: Sources, stub: Stub) -> list[str]:
     bases = ", ".join(ast.unparse(base) for base in node.bases)
     out = ["", f"## class {node.name}" + (f"({bases})" if bases else "")]
     doc, place = sources.of(node.name)
@@ -71,7 +117,7 @@ def _class(node: ast.ClassDef, sources: _Sources) -> list[str]:
     out += ["", f"Source: `{place}`"] if place else []
     attributes = [n for n in node.body if isinstance(n, ast.AnnAssign)]
     if attributes:
-        out += [""] + [f"- `{_text(n)}`" for n in attributes]
+        out += [""] + [f"- `{_text(n)}`{_behind(stub.words(n))}" for n in attributes]
     rows = []
     for item in node.body:
         if isinstance(item, ast.FunctionDef):
@@ -102,7 +148,7 @@ def _signature(node: ast.FunctionDef) -> str:
     return f"{node.name}({arguments}){result}"
 
 
-class _Sources:
+class Sources:
     """Docstrings of the frozen package by the names of its classes and functions."""
 
     def __init__(self) -> None:

@@ -27,6 +27,7 @@ from . import (
     new,
     probe,
     run,
+    trace,
     watch,
 )
 
@@ -62,6 +63,7 @@ def build_parser() -> Parser:
     bench.add(commands)
     watch.add(commands)
     live.add(commands)
+    trace.add(commands)
     diff.add(commands)
     new.add(commands)
     probe.add(commands)
