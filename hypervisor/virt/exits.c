@@ -47,7 +47,7 @@ bool exit_inject_fault(struct vcpu *v, struct exit_record *e, const struct walk_
 }
 
 // The length of the instruction that exited, from the CPU or the decoder. 0: it
-// could not be had, and the guest got its fault or its crash record.
+// could not be had, and the guest got its fault.
 static uint32_t length_of(struct vcpu *v, struct exit_record *e) {
     const struct insn *insn;
     struct walk_fault fault;
@@ -59,8 +59,8 @@ static uint32_t length_of(struct vcpu *v, struct exit_record *e) {
             return 0;
         case -EAGAIN:
             return 0; // its tables are changing under us: enter again
-        default:
-            guest_crash(v, e, "the bytes at its RIP are no instruction");
+        default: // LOCK where there is none, which TCG lets pass
+            exit_inject(v, e, EXC_UD, false, 0);
             return 0;
     }
 }
