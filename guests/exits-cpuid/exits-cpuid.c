@@ -4,6 +4,7 @@
 #include "check.h"
 #include "guest.h"
 #include "paging.h"
+#include "traps.h"
 
 enum {
     LEAF_HYPERVISOR = 0x40000000,
@@ -125,8 +126,26 @@ static void check_osxsave(void) {
     expect("OSXSAVE mirrors CR4", on && off, "set: %u, clear: %u", on, !off);
 }
 
+// LOCK goes with none of these (SDM 2A, LOCK). QEMU's CPU executes some of them.
+static void check_locked(void) {
+    bool lenient = cpu_is_tcg() && !under_vipervisor();
+    uint32_t eax = 0, ecx = 0, edx;
+    uint64_t value;
+    trap_clear();
+    __asm__ volatile (GUARD(".byte 0xF0, 0x0F, 0xA2") : "+a" (eax), "+c" (ecx), "=d" (edx) : : "ebx", "memory");
+    expect_trap("LOCK CPUID", TRAP_UD, lenient);
+    ecx = 0x10; // IA32_TIME_STAMP_COUNTER
+    trap_clear();
+    __asm__ volatile (GUARD(".byte 0xF0, 0x0F, 0x32") : "=a" (eax), "+c" (ecx), "=d" (edx) : : "memory");
+    expect_trap("LOCK RDMSR", TRAP_UD, lenient);
+    trap_clear();
+    __asm__ volatile (GUARD(".byte 0xF0, 0x0F, 0x21, 0xF0") : "=a" (value) : : "memory"); // DR6
+    expect_trap("LOCK MOV DR", TRAP_UD, lenient);
+}
+
 int guest_main(void) {
     check_forms();
+    check_locked();
     check_hypervisor_leaves();
     check_osxsave();
     struct cpuid r = cpuid(0x8FFFFFFF, 0);

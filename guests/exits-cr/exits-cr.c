@@ -11,6 +11,7 @@
         __asm__ volatile (GUARD("mov %0, %%" register) : : "r" (value) : "memory"); \
     }
 GUARDED_WRITE(try_cr0, "cr0")
+GUARDED_WRITE(try_cr3, "cr3")
 GUARDED_WRITE(try_cr4, "cr4")
 GUARDED_WRITE(try_cr8, "cr8")
 
@@ -129,8 +130,59 @@ static void check_operands(void) {
     expect("CR0 through eleven registers", good, "CR0 %llx", (unsigned long long)read_cr0());
 }
 
+// A feature that CPUID does not show cannot be switched on.
+static void check_hidden(void) {
+    uint32_t one = cpuid(1, 0).ecx, seven_ebx = cpuid(7, 0).ebx, seven_ecx = cpuid(7, 0).ecx;
+    const struct {
+        const char *name;
+        uint64_t bit;
+        uint32_t shown;
+    } features[] = {
+        {"CR4.UMIP", CR4_UMIP, seven_ecx >> 2 & 1},
+        {"CR4.LA57", CR4_LA57, 0}, // not in long mode
+        {"CR4.FSGSBASE", CR4_FSGSBASE, seven_ebx & 1},
+        {"CR4.PCIDE", CR4_PCIDE, one >> 17 & 1},
+        {"CR4.OSXSAVE", CR4_OSXSAVE, one >> 26 & 1},
+        {"CR4.SMEP", CR4_SMEP, seven_ebx >> 7 & 1},
+        {"CR4.SMAP", CR4_SMAP, seven_ebx >> 20 & 1},
+        {"CR4.PKE", CR4_PKE, seven_ecx >> 3 & 1},
+        {"CR4.CET", CR4_CET, seven_ecx >> 7 & 1},
+        {"CR4.PKS", CR4_PKS, seven_ecx >> 31 & 1},
+    };
+    uint64_t cr4 = read_cr4();
+    for (unsigned i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+        if (features[i].shown) {
+            continue; // SMEP and SMAP would end this guest, whose pages are all the user's
+        }
+        if (cpu_is_tcg() && !under_vipervisor()) {
+            skip(features[i].name, "this emulated CPU does not check it");
+            continue;
+        }
+        try_cr4(cr4 | features[i].bit);
+        bool good = trap_was(TRAP_GP) && read_cr4() == cr4;
+        write_cr4(cr4);
+        expect(features[i].name, good, "it is hidden, but can be set");
+    }
+}
+
+// What a MOV sets is in force at once, whoever carried it out.
+static void check_flushed(void) {
+    static uint8_t pages[2][PAGE_SIZE] __attribute__((aligned(4096)));
+    volatile uint8_t *byte = (volatile uint8_t *)PAGE_WINDOW;
+    uint64_t cr4 = read_cr4();
+    pages[0][0] = 1;
+    pages[1][0] = 2;
+    write_cr4(cr4 | CR4_PGE);
+    page_set(PAGE_WINDOW, (uintptr_t)pages[0] | PTE_PRESENT | PTE_WRITE | PTE_GLOBAL);
+    uint8_t first = *byte;
+    *page_entry(PAGE_WINDOW) = (uintptr_t)pages[1] | PTE_PRESENT | PTE_WRITE | PTE_GLOBAL;
+    write_cr4(cr4);
+    uint8_t second = *byte;
+    expect("clearing PGE drops global pages", first == 1 && second == 2, "%u, then %u", first, second);
+}
+
 static void check_forbidden(void) {
-    uint64_t cr0 = read_cr0(), cr4 = read_cr4();
+    uint64_t cr0 = read_cr0(), cr3 = read_cr3(), cr4 = read_cr4();
     bool tcg = cpu_is_tcg(), judged = !tcg || under_vipervisor(); // which does it itself
     try_cr0(cr0 | 1ull << 32);
     expect_trap("CR0 upper half", TRAP_GP, tcg);
@@ -139,6 +191,8 @@ static void check_forbidden(void) {
         expect_trap("CR4 upper half", TRAP_GP, false);
         try_cr4(cr4 | 1ull << 30);
         expect_trap("CR4 reserved bit", TRAP_GP, false);
+        try_cr3(cr3 | 1ull << 62);
+        expect_trap("CR3 reserved bit", TRAP_GP, false);
         try_cr0((cr0 | CR0_NW) & ~(uint64_t)CR0_CD);
         expect_trap("CR0.NW without CD", TRAP_GP, false);
         try_cr0(cr0 & ~(uint64_t)CR0_PE);
@@ -146,14 +200,15 @@ static void check_forbidden(void) {
     } else {
         skip("CR4 upper half", "this emulated CPU does not check it");
         skip("CR4 reserved bit", "this emulated CPU does not check it");
+        skip("CR3 reserved bit", "this emulated CPU does not check it");
         skip("CR0.NW without CD", "this emulated CPU does not check it");
         skip("CR0.PG without PE", "this emulated CPU does not check it");
     }
-    if (tcg) { // which goes on without page tables
-        skip("long mode without PAE", "this emulated CPU does not check it");
-    } else {
+    if (judged) {
         try_cr4(cr4 & ~(uint64_t)CR4_PAE);
         expect_trap("long mode without PAE", TRAP_GP, false);
+    } else { // which goes on without page tables
+        skip("long mode without PAE", "this emulated CPU does not check it");
     }
     if (!under_vipervisor()) {
         skip("CR4.VMXE is refused", "not under Vipervisor");
@@ -176,6 +231,8 @@ int guest_main(void) {
     check_cr8();
     check_operands();
     check_forbidden();
+    check_hidden();
+    check_flushed();
     trap_clear();
     user_run(user_read);
     expect_trap("CR0 at CPL 3", TRAP_GP, false);

@@ -42,8 +42,8 @@ static bool failed(struct vcpu *v, struct exit_record *e, int error, const struc
 static bool decode_operands(struct vcpu *v, struct exit_record *e, const struct insn **insn) {
     struct walk_fault fault;
     int error = vcpu_insn(v, insn, &fault);
-    if (error == -EINVAL) {
-        guest_crash(v, e, "its control or debug register access could not be decoded");
+    if (error == -EINVAL) { // LOCK where there is none, which TCG lets pass
+        exit_inject(v, e, EXC_UD, false, 0);
         return false;
     }
     if (error != 0) {

@@ -47,7 +47,7 @@ bool exit_inject_fault(struct vcpu *v, struct exit_record *e, const struct walk_
 }
 
 // The length of the instruction that exited, from the CPU or the decoder. 0: it
-// could not be had, and the guest got its fault or its crash record.
+// could not be had, and the guest got its fault.
 static uint32_t length_of(struct vcpu *v, struct exit_record *e) {
     const struct insn *insn;
     struct walk_fault fault;
@@ -59,8 +59,8 @@ static uint32_t length_of(struct vcpu *v, struct exit_record *e) {
             return 0;
         case -EAGAIN:
             return 0; // its tables are changing under us: enter again
-        default:
-            guest_crash(v, e, "the bytes at its RIP are no instruction");
+        default: // LOCK where there is none, which TCG lets pass
+            exit_inject(v, e, EXC_UD, false, 0);
             return 0;
     }
 }
@@ -296,21 +296,21 @@ static bool on_misconfig(struct vcpu *v, struct exit_record *e) {
     return true;
 }
 
-// TCG leaves by "invalid guest state", RIP still on it, where a MOV to CR4 sets a
+// TCG leaves by "invalid guest state", RIP still on it, where a MOV to CR3 sets a
 // reserved bit; hardware gives the guest #GP. An entry that is refused twice at the
 // same RIP is really refused.
-static bool is_bad_cr4_write(struct vcpu *v) {
+static bool is_bad_cr3_write(struct vcpu *v) {
     const struct insn *insn;
     struct walk_fault fault;
     bool again = v->refused_rip == v->rip;
     v->refused_rip = v->rip;
     return !again && vcpu_insn(v, &insn, &fault) == 0 && insn->class == INSN_MOV_CR && insn->write
-        && insn->special == 4 && virt->reg_set(v, REG_CR4, v->gpr[insn->reg]) != 0;
+        && insn->special == 3 && virt->reg_set(v, REG_CR3, v->gpr[insn->reg]) != 0;
 }
 
 static bool on_entry_failed(struct vcpu *v, struct exit_record *e) {
     char rule[160];
-    if (is_bad_cr4_write(v)) {
+    if (is_bad_cr3_write(v)) {
         return exit_inject(v, e, EXC_GP, true, 0);
     }
     virt->explain(v, rule, sizeof(rule));

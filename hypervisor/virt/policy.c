@@ -42,6 +42,24 @@ static uint16_t offset_in(const struct guest *g, const void *at) {
     return (uint16_t)((const char *)at - (const char *)g);
 }
 
+static const struct cpuid_entry *find_cpuid(const struct guest *g, uint32_t leaf, uint32_t subleaf);
+
+// The bits of CR4 that are there only with a feature (SDM 3A 2.5).
+static uint64_t cr4_hidden(const struct guest *g) {
+    enum { EBX = 1, ECX = 2 };
+    static const struct { uint8_t cr4, leaf, reg, bit; } features[] = {
+        {11, 7, ECX, 2}, {12, 7, ECX, 16}, {16, 7, EBX, 0}, {17, 1, ECX, 17}, {18, 1, ECX, 26}, // UMIP to OSXSAVE
+        {20, 7, EBX, 7}, {21, 7, EBX, 20}, {22, 7, ECX, 3}, {23, 7, ECX, 7}, {24, 7, ECX, 31}, // SMEP to PKS
+    };
+    uint64_t hidden = 0;
+    for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+        const struct cpuid_entry *e = find_cpuid(g, features[i].leaf, 0);
+        bool shown = e != NULL && (e->fixed[features[i].reg] >> features[i].bit & 1) != 0;
+        hidden |= shown ? 0 : UINT64_C(1) << features[i].cr4;
+    }
+    return hidden;
+}
+
 int guest_set_cpuid(struct guest *g, const struct cpuid_entry *entries, uint32_t count) {
     if (count > CPUID_ENTRIES) {
         return -ENOSPC;
@@ -74,6 +92,7 @@ int guest_set_cpuid(struct guest *g, const struct cpuid_entry *entries, uint32_t
             g->cpuid_fast[cpuid_hash(g->cpuid[i].leaf)] = offset_in(g, &g->cpuid[i]);
         }
     }
+    g->cr4_hidden = cr4_hidden(g);
     return 0;
 }
 

@@ -192,7 +192,8 @@ static void set_intercepts(struct vmcb *b) {
     // A guest that makes #AC or #DB fault while it is delivered would keep the CPU
     // for ever inside one instruction (CVE-2015-5307, CVE-2015-8104).
     b->intercept_exceptions = UINT32_C(1) << EXC_AC | UINT32_C(1) << EXC_DB;
-    // Task switches and moves to control registers run natively.
+    // Task switches and most moves to control registers run natively.
+    b->intercept_cr_write = 1 << 4; // CPUID may hide what the CPU would let pass
     b->intercept_vector3 = INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_SMI | INTERCEPT_INIT |
         INTERCEPT_RDPMC | INTERCEPT_CPUID | INTERCEPT_RSM | INTERCEPT_INVD | INTERCEPT_HLT |
         INTERCEPT_INVLPGA | INTERCEPT_IOIO_PROT | INTERCEPT_MSR_PROT | INTERCEPT_FERR_FREEZE |

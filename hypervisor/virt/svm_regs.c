@@ -4,6 +4,7 @@
 #include "cpu/err.h"
 #include "cpu/insn.h"
 #include "cpu/string.h"
+#include "virt/guest.h"
 #include "virt/x86.h"
 
 #define EFER_SETTABLE (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_LMSLE | EFER_FFXSR | EFER_TCE)
@@ -39,12 +40,16 @@ static bool cr0_valid(const struct vmcb *b, uint64_t value) {
     return !(value & CR0_PG) || !(b->efer & EFER_LME) || (b->cr4 & CR4_PAE);
 }
 
-static bool cr4_valid(const struct vmcb *b, uint64_t value) {
-    if (value & ~CR4_DEFINED) {
+static bool cr4_valid(const struct vmcb *b, uint64_t value, uint64_t hidden) {
+    if ((value & ~CR4_DEFINED) != 0 || (value & hidden) != 0) {
         return false;
     }
     bool lma = b->efer & EFER_LMA;
-    return !lma || ((value & CR4_PAE) && !((value ^ b->cr4) & CR4_LA57));
+    if (!lma) {
+        return !(value & CR4_PCIDE);
+    }
+    bool sets_pcide = value & ~b->cr4 & CR4_PCIDE;
+    return (value & CR4_PAE) && !((value ^ b->cr4) & CR4_LA57) && !(sets_pcide && (b->cr3 & CR3_PCID));
 }
 
 static bool efer_valid(const struct vmcb *b, uint64_t value) {
@@ -124,6 +129,7 @@ int svm_reg_set(struct vcpu *v, enum vreg reg, uint64_t value) {
                 return -EINVAL;
             }
             b->cr0 = value | CR0_ET;
+            c->attention |= SVM_ATTENTION_FLUSH;
             settle_efer(b);
             return 0;
         case REG_CR2:
@@ -134,12 +140,14 @@ int svm_reg_set(struct vcpu *v, enum vreg reg, uint64_t value) {
                 return -EINVAL;
             }
             b->cr3 = value;
+            c->attention |= SVM_ATTENTION_FLUSH;
             return 0;
         case REG_CR4:
-            if (!cr4_valid(b, value)) {
+            if (!cr4_valid(b, value, v->guest->cr4_hidden)) {
                 return -EINVAL;
             }
             b->cr4 = value;
+            c->attention |= SVM_ATTENTION_FLUSH;
             return 0;
         case REG_EFER:
             if (!efer_valid(b, value)) {

@@ -187,6 +187,8 @@ static int load(struct vcpu *v) {
         uint64_t limit = ns_to_tsc(ENTRY_LIMIT_NS) >> (rdmsr(MSR_IA32_VMX_MISC) & VMX_MISC_PREEMPTION_RATE);
         vmx_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, limit < UINT32_MAX ? limit : UINT32_MAX);
     }
+    // What CPUID shows may have changed, too.
+    vmx_write(VMCS_CR4_GUEST_HOST_MASK, vmx_machine.cr4_owned | v->guest->cr4_hidden);
     write_cr2(x->cr2);
     write_dr6(x->dr6);
     uint32_t work = VMX_LOAD_DR;

@@ -371,7 +371,6 @@ enum vmx_msr {
 // Register bits that only this back end names (the others are in virt/x86.h)
 #define CR4_MCE (UINT64_C(1) << 6)
 #define CR4_VMXE (UINT64_C(1) << 13)
-#define CR4_PCIDE (UINT64_C(1) << 17)
 #define RFLAGS_VM (UINT64_C(1) << 17)
 #define RFLAGS_RESERVED UINT64_C(0xFFFFFFFFFFC08028) // must be 0
 #define DR7_TYPE_SHIFT(n) (16 + 4 * (n)) // two bits: 0 is execution

@@ -3,6 +3,7 @@
 #include "cpu/err.h"
 #include "cpu/insn.h"
 #include "virt/vmx.h"
+#include "virt/guest.h"
 #include "virt/x86.h"
 
 #define CR0_VALID (UINT64_C(0xFFFFFFFF))
@@ -67,7 +68,7 @@ static int set_cr0(struct vcpu *v, uint64_t value) {
 
 static int set_cr4(struct vcpu *v, uint64_t value) {
     const struct vmx_machine *m = &vmx_machine;
-    if (value & ~((~m->cr4_owned | CR4_MCE) & m->cr4_fixed1)) {
+    if (value & (~((~m->cr4_owned | CR4_MCE) & m->cr4_fixed1) | v->guest->cr4_hidden)) {
         return -EINVAL; // VMXE and what this CPU or the guest's world does not have
     }
     bool long_mode = (vmx_read(VMCS_GUEST_IA32_EFER) & EFER_LMA) != 0;

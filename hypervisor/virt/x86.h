@@ -20,6 +20,7 @@
 #define CR4_OSFXSR (UINT64_C(1) << 9)
 #define CR4_OSXMMEXCPT (UINT64_C(1) << 10)
 #define CR4_LA57 (UINT64_C(1) << 12)
+#define CR4_PCIDE (UINT64_C(1) << 17)
 #define CR4_OSXSAVE (UINT64_C(1) << 18)
 
 #define RFLAGS_FIXED (UINT64_C(1) << 1)

@@ -43,6 +43,14 @@ def test_self_checking_guest_passes(run_guest: Run, guest: str) -> None:
     check(run_guest(guest))
 
 
+def test_what_is_hidden_cannot_be_switched_on(run_guest: Run) -> None:
+    hidden = ["fsgsbase", "smap", "smep", "umip"]
+    run = run_guest("exits-cr", hide=hidden)
+    check(run)
+    for bit in ("FSGSBASE", "LA57", "PKE", "SMAP", "SMEP", "UMIP"):
+        assert f"PASS CR4.{bit}" in run.output
+
+
 def test_every_line_of_the_io_apic(run_guest: Run) -> None:
     check(run_guest("ioapic", devices=["testdev"], cmdline="lines"))
 

@@ -64,6 +64,50 @@ def test_triple_fault_leaves_the_neighbour_and_the_prompt_alive(boot: Boot) -> N
     assert "running" in machine.exec("print(hv.guest('beat').state)")
 
 
+NO_INSTRUCTIONS = 0x2FF  # all kinds of moves but random instructions, which may end it
+
+
+def test_a_hostile_guest_hurts_only_itself(boot: Boot, backend: str) -> None:
+    rounds = 3000 if backend == "svm" else 600
+    machine = boot(
+        [
+            {"image": "beat", "cmdline": "every=50"},
+            {
+                "image": "hostile",
+                "devices": ["testdev"],
+                "memory": 4 << 20,
+                "cmdline": f"seed=1 rounds={rounds} only={NO_INSTRUCTIONS}",
+            },
+        ]
+    )
+    end = machine.wait_end("hostile", LIMIT)
+    assert (end.reason, end.status) == ("exit", 0), machine.console("hostile", LIMIT).text
+    # Those that die of it: of instructions that no device takes, of resets, of what they break.
+    code = (
+        "import _hv\n"
+        "hv.guest('hostile').destroy()\n"
+        "before = _hv.memory()\n"
+        "for seed in range(2, 5):\n"
+        "    g = hv.Guest('again', cpus=1, memory='4M')\n"
+        "    g.add_devices(['testdev'])\n"
+        "    mask = 'only=%d' % (256, 767, 1023)[seed % 3]\n"
+        "    g.load('hostile.elf', cmdline='wild rounds=100000 seed=%d %s' % (seed, mask))\n"
+        "    g.start()\n"
+        "    print(g.wait('off', 'crashed', timeout=30))\n"
+        "    g.destroy()\n"
+        "after = _hv.memory()\n"
+        "print(before['free'] == after['free'], before['pool'] == after['pool'])\n"
+    )
+    answers = machine.exec(code, timeout=3 * LIMIT).split()
+    assert set(answers[:-2]) <= {"off", "crashed"} and len(answers) == 5
+    assert answers[-2:] == ["True", "True"]
+    console = machine.console("beat", LIMIT)
+    at = last_beat(console.text)
+    console.expect(f"beat {at + 3}\\b", timeout=LIMIT)
+    counted = beats(console.text)
+    assert counted == list(range(1, counted[-1] + 1))
+
+
 def test_a_guest_in_slices_beside_the_prompt(boot: Boot) -> None:
     machine = boot([{"image": "beat", "cpus": [0], "cmdline": "ms=50"}])
     machine.console("beat", LIMIT).expect("beat 5\\b", timeout=LIMIT)
