@@ -2,37 +2,8 @@
 
 import _hv
 from hv import text
+from hv.rules.kinds import KINDS
 from hv.rules.table import RULES
-
-EXITS = {
-    "cpuid": "CPUID, answered from the table that Python made of this machine and the partition",
-    "rdmsr": "RDMSR of an MSR that is not the guest's own; unknown ones fault (#GP)",
-    "wrmsr": "WRMSR of an MSR that is not the guest's own; unknown ones fault (#GP)",
-    "io": "IN, OUT, INS or OUTS: all ports are the monitor's; what nobody claims reads ones",
-    "nested_fault": "memory that the guest has not: a device, or a mistake of the guest",
-    "mmio": "an access to device memory that Python serves",
-    "hypercall": "VMCALL or VMMCALL; numbers from 0x1000 on are Python's",
-    "hlt": "HLT: the vCPU sleeps until an interrupt",
-    "window": "the guest can take an interrupt now that waited",
-    "nmi_window": "the guest can take an NMI now that waited",
-    "interrupt": "an interrupt of the machine came while the guest ran",
-    "nmi": "an NMI of the machine came while the guest ran",
-    "shutdown": "a triple fault: an exception while a double fault was delivered",
-    "cr": "a move to or from a control register that the monitor must see",
-    "dr": "a move to or from a debug register",
-    "xsetbv": "XSETBV: the guest chooses its vector registers",
-    "exception": "an exception that could loop in the CPU without end, handed back to the guest",
-    "pause": "PAUSE in a loop",
-    "wbinvd": "WBINVD or INVD: nothing to do on coherent memory",
-    "virt_insn": "an instruction of VT-x or AMD-V, which guests are not shown: #UD",
-    "other_insn": "an instruction that is not offered: #UD",
-    "task_switch": "a task switch of a 32-bit guest, which VT-x leaves to the monitor",
-    "nested_misconfig": "the monitor's own nested tables are wrong",
-    "entry_failed": "the CPU refused to enter the guest",
-    "unknown": "an exit reason that nobody here knows",
-}
-# What the machine does to a guest; all other exits are of the guest's own making.
-OUTSIDE = ("interrupt", "nmi")
 
 # Instructions: `hv bench` counts them under QEMU's -icount (svm) and by Bochs' TSC (vmx), with
 # the guest in slices on the control CPU. The last column names its figures; a test compares.
@@ -55,14 +26,14 @@ def explain(what=None):
     """hv.explain("cpuid"), hv.explain("memory-sum"): an exit kind or a rule's id. ValueError
     lists the known ones."""
     if what is None:
-        return text.Text(text.table([("exit", "is")] + [(k, EXITS[k]) for k in sorted(EXITS)]))
+        return text.Text(text.table([("exit", "is")] + [(k, KINDS[k][0]) for k in sorted(KINDS)]))
     if not isinstance(what, str):
         what = getattr(what, "kind", what)
-    if what in EXITS:
-        return text.Text("%s: %s" % (what, EXITS[what]))
+    if what in KINDS:
+        return text.Text("%s: %s; %s" % ((what,) + KINDS[what]))
     if what in RULES:
         return text.Text("%s: %s; %s" % ((what,) + tuple(RULES[what])))
-    raise ValueError(text.unknown("exit kind or rule", what, list(EXITS) + list(RULES)))
+    raise ValueError(text.unknown("exit kind or rule", what, list(KINDS) + list(RULES)))
 
 
 def why(guest):

@@ -56,7 +56,7 @@ def _small(tour, value):
 
 
 def _ended(tour):
-    from hv.explain import OUTSIDE
+    from hv.rules.kinds import OUTSIDE
 
     g = tour.names["g"]
     state = g.wait(timeout=WAIT)

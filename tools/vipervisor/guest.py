@@ -35,8 +35,8 @@ class Guest:
         def over() -> str | None:
             if not self.machine.has_end(self.name):
                 return None
-            end = self.machine.link.last.get(self.console.guest.id)
-            return end.describe() if end is not None and end.final else f"{self.name} ended"
+            end = self.machine.link.final(self.console.guest.id)
+            return end.describe() if end is not None else f"{self.name} ended"
 
         try:
             return self.console.expect(pattern, timeout, over)

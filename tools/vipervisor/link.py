@@ -231,8 +231,9 @@ class Link:
         """Send `data` to a guest's console, as fast as the guest takes it."""
 
         def room() -> int:
-            if guest in self.last and self.last[guest].final:
-                raise UsageError(f"{self.last[guest].describe()}: nobody reads its console")
+            end = self.final(guest)
+            if end is not None:
+                raise UsageError(f"{end.describe()}: nobody reads its console")
             waiting = (self._typed.get(guest, 0) - self._taken.get(guest, 0)) & 0xFFFFFFFF
             return CONSOLE_WINDOW - waiting
 
@@ -333,6 +334,11 @@ class Link:
     def check_started(self) -> None:
         if self.error is not None:
             raise PartitionError(self.error)
+
+    def final(self, guest: int) -> End | None:
+        """How a guest has ended, if it has."""
+        end = self.last.get(guest)
+        return end if end is not None and end.final else None
 
     def _not_ended(self, name: str) -> str:
         what = f"the guest {name} to end"

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from .. import registry, signals, terminal
-from ..channel import End, Type
+from ..channel import GuestInfo, Type
 from ..errors import HostError, MonitorError
 from ..link import Link
 from . import common
@@ -61,6 +61,14 @@ def catch_up(link: Link) -> None:
     """Until all that was said so far is here: a machine answers in order."""
     with contextlib.suppress(HostError):  # it has gone: nothing more comes
         link.exec("pass", _ANSWER_LIMIT)
+
+
+def until_end(link: Link, guest: GuestInfo) -> None:
+    """Until the guest has ended; the machine's end is an end, too."""
+    with contextlib.suppress(HostError):
+        link.bell.wait(
+            lambda: link.final(guest.id), _FOR_EVER, f"the guest {guest.name} to end"
+        )
 
 
 class _Answer:
@@ -165,12 +173,7 @@ def console_main(options: argparse.Namespace) -> int:
     answer = _Answer()
 
     def watch_end() -> None:
-        def ended() -> End | None:
-            end = link.last.get(console.guest.id)
-            return end if end is not None and end.final else None
-
-        with contextlib.suppress(HostError):
-            link.bell.wait(ended, _FOR_EVER, f"the guest {options.guest} to end")
+        until_end(link, console.guest)
         answer.over.set()
         keys.stop()
 
@@ -182,11 +185,11 @@ def console_main(options: argparse.Namespace) -> int:
             console.write(data)
         if not keys.left and not terminal.stdin_is_terminal():
             answer.wait(f"hv console: {options.guest}", options.timeout)
-        end = link.last.get(console.guest.id)
-        if end is not None and end.final:
+        end = link.final(console.guest.id)
+        if end is not None:
             catch_up(link)
     link.close()
-    if end is not None and end.final:
+    if end is not None:
         terminal.say(f"\nhv console: {end.describe()}")
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 import threading
@@ -12,17 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import registry, terminal
-from ..channel import End
-from ..errors import HostError, UsageError
-from ..link import Link
+from ..errors import UsageError
 from ..progress import Progress
 from ..push import push
 from ..style import paint
 from . import common
-from .attach import catch_up, open_link
+from .attach import catch_up, open_link, until_end
 
 _ANSWER_LIMIT = 60.0
-_FOR_EVER = 365 * 86400.0
 _SAMPLES = 8
 _TOP_KINDS = 3
 _CLEAR = "\x1b[H\x1b[J"
@@ -81,7 +77,7 @@ def logs_main(options: argparse.Namespace) -> int:
             console.listen(_Plain())
         link.attach(console.guest.id)
         if options.follow:
-            _until_end(link, console.guest.id, options.guest)
+            until_end(link, console.guest)
             catch_up(link)
             return 0
         catch_up(link)
@@ -104,15 +100,6 @@ class _Plain:
         data = self._kept + data
         self._kept = data[-1:] if data.endswith(b"\r") else b""
         terminal.write_out(data[: len(data) - len(self._kept)].replace(b"\r\n", b"\n"))
-
-
-def _until_end(link: Link, number: int, name: str) -> None:
-    def ended() -> End | None:
-        end = link.last.get(number)
-        return end if end is not None and end.final else None
-
-    with contextlib.suppress(HostError):  # the machine's end is an end, too
-        link.bell.wait(ended, _FOR_EVER, f"the guest {name} to end")
 
 
 def top_main(options: argparse.Namespace) -> int:
