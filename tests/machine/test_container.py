@@ -44,8 +44,8 @@ def container() -> Iterator[Run]:
     if not call([*words, "images", "-q", base]).stdout.strip():
         pytest.skip(f"{words[0]} has no image {base}, and a test pulls none")
     build = "bud" if os.path.basename(words[0]) == "buildah" else "build"
-    done = call([*words, build, "--layers", "--isolation", "chroot", "--network", "host", "--pull=never",
-                 "-f", "Containerfile", "-t", TAG, "."], 3000)  # fmt: skip
+    options = ["--layers", "--isolation", "chroot", "--network", "host", "--pull=never"]
+    done = call([*words, build, *options, "-f", "Containerfile", "-t", TAG, "."], 3000)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     if build == "build":
         yield lambda *command: call([*words, "run", "--rm", "--network", "host", TAG, *command])
