@@ -49,7 +49,7 @@ def word(hv: Hv, name: str) -> str:
         return hv.partition(one={"lines": ["up"]})
     if name in ("FOLDER", "IMAGE_IS_FOLDER"):
         folder.mkdir(exist_ok=True)
-    tables = {
+    tables: dict[str, str | bytes] = {
         "WRONG_KEY": GUEST.format(keys='memory = "16M"\nmemroy = "1G"\n', image=image),
         "CPU_0": GUEST.format(keys='cpus = [0, 1]\nmemory = "16M"\n', image=image),
         "NO_UNIT": GUEST.format(keys="memory = 268435456\n", image=image),
@@ -59,6 +59,20 @@ def word(hv: Hv, name: str) -> str:
         "MISPLACED": 'cmdline = "x"\n' + GUEST.format(keys='memory = "16M"\n', image=image),
         "HOME": GUEST.format(keys='memory = "16M"\n', image="~/kernel.elf"),
         "NO_BOARD": "cpus = 3\n",
+        "ACCENT": GUEST.format(keys='schlüssel = 1\nmemory = "16M"\n', image=image),
+        "NAN": GUEST.format(keys="memory = nan\n", image=image),
+        "DATE": GUEST.format(keys="memory = 2024-01-01\n", image=image),
+        "NEGATIVE": GUEST.format(keys='memory = "-16M"\n', image=image),
+        "HALF": GUEST.format(keys='cpus = 0.5\nmemory = "16M"\n', image=image),
+        "NO_DEVICE": GUEST.format(keys='memory = "16M"\ndevices = ["virtio-net"]\n', image=image),
+        "TWICE": GUEST.format(keys='memory = "16M"\n', image=image)
+        + GUEST.format(keys='memory = "16M"\n', image=image).replace("version = 1\n", ""),
+        "UTF16": GUEST.format(keys='memory = "16M"\n', image=image).encode("utf-16"),
+        "UTF16_BARE": GUEST.format(keys='memory = "16M"\n', image=image).encode("utf-16-be"),
+        "BOM": GUEST.format(keys='memory = "16M"\n', image=image).encode("utf-8-sig"),
+        "HUGE_TOML": GUEST.format(keys="# said often\n" * 1_000_000, image=image),
+        "DEEP": "version = " + "[" * 5000 + "]" * 5000,
+        "DIGITS": f"version = {'9' * 5000}",
         "BAD_TOML": 'version = 1\n[[guest]]\nname = "one\n',
     }
     if name in tables:
@@ -69,6 +83,12 @@ def word(hv: Hv, name: str) -> str:
             "<HHIQQQIHHHHHH", 2, 62, 1, 0x100000, 64, 0, 0, 64, 56, 1, 0, 0, 0)
         segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x100000, 0x100000, 65536, 65536, 4096)
         return write(hv, "truncated.elf", head + segment)
+    if name == "ARM":
+        return write(hv, "arm.elf", images.elf64(machine=183))
+    if name == "JPEG":
+        return write(hv, "photo.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(600))
+    if name == "ZIP":
+        return write(hv, "kernel.zip", b"PK\x03\x04" + bytes(600))
     if name == "KERNEL":
         return write(hv, "vmlinuz", images.bzimage())
     if name == "TEXT":
@@ -77,7 +97,7 @@ def word(hv: Hv, name: str) -> str:
         return write(hv, "big", bytes(8 << 20))
     if name == "UNREADABLE":
         # Root may read everything: there the file is no text instead.
-        path = write(hv, "unreadable.toml", b"\xff\xfe\xfd")
+        path = write(hv, "unreadable.toml", b"\xff\xfd\xfe")
         if os.geteuid() != 0:
             os.chmod(path, 0)
         return path
@@ -112,6 +132,39 @@ def test_move(hv: Hv, move: dict[str, Any]) -> None:
 
 def test_there_are_at_least_twenty() -> None:
     assert len({move["what"] for move in MOVES}) >= 20
+
+
+def redirected(hv: Hv, how: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """hv by way of a shell that does something to its streams."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {how}', "sh", *hv.command(*words)], env={**hv.env, **env},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_streams_that_are_not_there(hv: Hv) -> None:
+    part = word(hv, "PART")
+    for how in (">&-", "2>&-", "<&-", ">&- 2>&- <&-"):
+        done = redirected(hv, how, "check", part)
+        assert (done.returncode, done.stderr) == (0, ""), (how, done)
+    done = redirected(hv, "> /dev/full", "check", part)
+    assert (done.returncode, done.stderr) == (1, "hv check: No space left on device\n")
+    done = redirected(hv, "| head -n 1", "explain")
+    assert (done.stdout, done.stderr) == ("rules of `hv check`\n", "")
+
+
+def test_an_environment_with_little_in_it(hv: Hv) -> None:
+    part = word(hv, "PART")
+    bare = {"PATH": os.environ["PATH"], "PYTHONPATH": hv.env["PYTHONPATH"],
+            "VIPERVISOR_BUILD": hv.env["VIPERVISOR_BUILD"]}
+    done = subprocess.run(hv.command("check", part), env=bare, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and "cpu 1  one" in done.stdout
+    accent = write(hv, "p.toml", 'version = 1\n"schlüssel" = 1\n')
+    done = redirected(hv, "", "check", accent, PYTHONIOENCODING="ascii")
+    assert done.returncode == 1 and done.stderr == ""
+    assert "unknown key schl\\xfcssel" in done.stdout
+    done = redirected(hv, "", "check", accent, TERM="dumb")
+    assert "unknown key schlüssel" in done.stdout and "\x1b" not in done.stdout
 
 
 # Ctrl-C while it starts, boots, runs and ends: seconds after its start. Where it falls is

@@ -66,6 +66,8 @@ def build(
     kind = kind_of(target)
     if not target.absolute().parent.is_dir():
         raise HostError(f"cannot write {target}: there is no folder {target.parent}")
+    if kind != "folder":
+        _writable(target)
     scratch = Scratch()
     try:
         text = scratch.path / _DESCRIPTION
@@ -87,6 +89,18 @@ def build(
     if kind == "folder":
         return Built(target, kind, parts, sum(part.size for part in parts))
     return Built(target, kind, parts, target.stat().st_size)
+
+
+def _writable(target: Path) -> None:
+    """Said before the work, and in better words than a program's that makes the image."""
+    there = target.exists()
+    try:
+        with target.open("ab"):
+            pass
+    except OSError as error:
+        raise HostError(f"cannot write {target}: {error.strerror}") from None
+    if not there:
+        target.unlink()
 
 
 def _stripped(folder: Path) -> Path:

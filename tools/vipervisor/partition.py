@@ -40,6 +40,7 @@ _PAGE = 4096
 _MODULE_NAME = 55  # bytes of a boot module's name
 _LARGEST_FILE = 1 << 20  # bytes of a partition file: no person writes more
 _BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _MODULES_MAX = 48  # BOOT_MODULES of boot/bootinfo.h
 _FIXED_NAMES = {"partition.json", "boot.py", "main.py"}
 # The keys of a guest as options of `hv run`.
@@ -122,6 +123,11 @@ def load(path: Path | str, machine: ForRules | None = None) -> Loaded:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return Loaded(None, {}, [_syntax(shown, str(error), text)])
+    except RecursionError:
+        return Loaded(None, {}, [_syntax(shown, "brackets in brackets, too many of them", text)])
+    except ValueError:
+        # Python reads no number of more than some thousand digits.
+        return Loaded(None, {}, [_syntax(shown, "a number has too many digits", text)])
     lines = key_lines(text)
 
     def found(finding: Any) -> Found:
@@ -227,12 +233,18 @@ def _text(path: Path) -> tuple[str, Any]:
             data = file.read(_LARGEST_FILE + 1)
     except OSError as error:
         return bad("file-unreadable", str(error.strerror))
-    if _is_image(data):
+    if not data.startswith(_UTF16) and _is_image(data):
         return bad("file-image", "it is an image", f"boot it by `hv run {path}`")
+    if data.startswith(_UTF16):
+        return bad("file-encoding", "it is UTF-16")
     if data.startswith(_BOM):
         return bad("file-bom", "it begins with a byte-order mark")
     if len(data) > _LARGEST_FILE:
-        return bad("file-image", f"it is larger than {rules.size_text(_LARGEST_FILE)}")
+        what = f"it is larger than {rules.size_text(_LARGEST_FILE)}"
+        return bad("file-image", what, "give the partition file")
+    if b"\0" in data:
+        line = data.count(b"\n", 0, data.index(0)) + 1
+        return bad("file-encoding", f"there is a zero byte in line {line}")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import sys
@@ -12,6 +13,24 @@ from collections.abc import Iterator
 
 CTRL_CLOSE = b"\x1d"  # Ctrl-], leaves `hv boot` and `hv repl`
 CTRL_LEAVE = b"\x1c"  # Ctrl-\, leaves `hv console`
+
+
+def stand_in() -> None:
+    """The three standard streams, whatever the caller has made of them: one that is closed is
+    /dev/null, and what its encoding lacks is written as an escape."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one: no other file must get it.
+            opened = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def stdin_is_terminal() -> bool:

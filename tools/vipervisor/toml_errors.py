@@ -178,7 +178,17 @@ def _value(what: str, number: int, lines: list[str]) -> SyntaxProblem | None:
                          f'write {key} = "{value}"')
 
 
+def _key(what: str, number: int, lines: list[str]) -> SyntaxProblem | None:
+    """A key without quotes has ASCII letters, digits, _ and -."""
+    at, line = _here(number, lines)
+    match = re.match(r"\s*([^\s=\"'#\[\]]+)\s*=", line)
+    if match is None or match[1].isascii():
+        return None
+    return SyntaxProblem("toml-syntax", at, f"the key {match[1]} has letters beyond ASCII",
+                         "write the key as docs/partition.md has it")
+
+
 _Look = Callable[[str, int, list[str]], "SyntaxProblem | None"]
 _LOOKS: tuple[_Look, ...] = (
-    _quotes, _duplicate, _backslash, _header, _colon, _value, _unclosed,
+    _quotes, _duplicate, _backslash, _header, _colon, _key, _value, _unclosed,
 )

@@ -27,6 +27,10 @@ ARCHIVES = (
     (0, b"\xed\xab\xee\xdb", "an RPM package"),
     (257, b"ustar", "a tar archive"),
 )
+DOCUMENTS = (
+    (0, b"\xff\xd8\xff", "a picture (JPEG)"), (0, b"\x89PNG\r\n", "a picture (PNG)"),
+    (0, b"GIF8", "a picture (GIF)"), (0, b"%PDF-", "a document (PDF)"),
+)
 # File systems that Linux mounts as a root file system in RAM (init/do_mounts_rd.c).
 FILE_SYSTEMS = (
     (0, b"hsqs", "squashfs"), (0, b"-rom1fs-", "romfs"), (0, b"\x45\x3d\xcd\x28", "cramfs"),
@@ -71,6 +75,9 @@ def _partitioned(data):
 
 def image(data):
     """(rule, what, remedy) of a file that no loader knows, or None."""
+    row = _first(data, DOCUMENTS)
+    if row:
+        return "image-unknown", "it is " + row[2], "give a kernel"
     row = _first(data, PACKED)
     if row:
         return ("image-packed", "it is " + row[2],

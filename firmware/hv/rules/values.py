@@ -62,11 +62,11 @@ def size(value):
         if _number(word.rstrip("iBbKMGTkmgt")) is not None:
             return None, ("size-zero", "memory is %r" % value, None)
         return None, ("size-bad", "memory is %r" % value, None)
-    if is_int(value) or isinstance(value, float):
+    if is_int(value) or isinstance(value, float) and abs(value) < 1e18:  # nor NaN
         if value <= 0:
             return None, ("size-zero", "memory is %s" % value, None)
         return None, ("size-unit", "memory is the bare number %s" % value, _with_unit(value))
-    return None, ("size-bad", "memory is %r" % (value,), None)
+    return None, ("size-bad", "memory is %s" % (value,), None)
 
 
 def _number(text):

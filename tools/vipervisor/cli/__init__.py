@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from .. import partition, signals
+from .. import partition, signals, terminal
 from ..errors import HostError, UsageError
 from . import (
     attach,
@@ -83,6 +83,7 @@ def _refuse(parser: Parser, command: str | None, unknown: Sequence[str]) -> NoRe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    terminal.stand_in()
     parser = build_parser()
     words, guest_command = list(sys.argv[1:] if arguments is None else arguments), None
     if words[:1] == ["run"] and "--" in words:
@@ -116,6 +117,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads what is left
+        return run.HOST_FAILURE if is_run else FAILURE_STATUS
+    except OSError as error:
+        number = signals.interrupted()
+        if number is not None:
+            sys.stderr.write("\n")
+            return 128 + number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left has no place either
+        place = f"{error.filename}: " if error.filename is not None else ""
+        common.complain(options.command, HostError(f"{place}{error.strerror or error}"))
         return run.HOST_FAILURE if is_run else FAILURE_STATUS
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else FAILURE_STATUS

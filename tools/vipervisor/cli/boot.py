@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import threading
-from pathlib import Path
 from typing import Any
 
 from .. import build as builder
@@ -29,7 +28,7 @@ def add(commands: Any) -> None:
         "the prompt: exit() powers off, Ctrl-] closes. Without a terminal it shows that guests "
         "and prompt are up, and powers off.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("file", type=common.path, metavar="FILE")
     common.add_machine_options(parser)
     parser.add_argument("--timeout", type=common.seconds, default=None, metavar="S")
     parser.add_argument("--medium", choices=MEDIA, help="boot by GRUB from an image on this")
@@ -37,7 +36,9 @@ def add(commands: Any) -> None:
         "--firmware", choices=FIRMWARES, default="bios", help="what boots the image (QEMU)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the emulator's command line")
-    parser.add_argument("--logs", type=Path, metavar="DIR", help="keep every line's log there")
+    parser.add_argument(
+        "--logs", type=common.path, metavar="DIR", help="keep every line's log there"
+    )
     parser.set_defaults(function=main)
 
 

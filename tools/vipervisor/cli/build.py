@@ -22,11 +22,11 @@ def add(commands: Any) -> None:
         "CD or a USB stick, x.img is Bochs' raw disk, a folder gets the files for QEMU and a "
         "script. The same input makes the same bytes.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE", nargs="?")
+    parser.add_argument("file", type=common.path, metavar="FILE", nargs="?")
     parser.add_argument(
         "--probe", action="store_true", help="an image that looks at its machine; no FILE"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="IMAGE")
+    parser.add_argument("-o", "--output", type=common.path, required=True, metavar="IMAGE")
     parser.add_argument("--cmdline", default="", help="the monitor's own command line")
     parser.add_argument("--json", action="store_true", help="the parts and sizes as JSON")
     parser.set_defaults(function=main)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from .. import board, caret, partition
+from . import common
 
 FINDINGS = 1
 
@@ -19,9 +19,9 @@ def add(commands: Any) -> None:
         description="Check a partition file: status 1 with findings, else the map of who "
         "owns which CPU and memory, and warnings about what is seldom meant.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("file", type=common.path, metavar="FILE")
     parser.add_argument(
-        "--board", type=Path, metavar="BOARD",
+        "--board", type=common.path, metavar="BOARD",
         help="compare with this machine, too: a description that `hv probe` wrote",
     )
     parser.add_argument(

@@ -29,6 +29,13 @@ def size(text: str) -> int:
     return int(match.group(1)) << _UNITS[match.group(2).upper()]
 
 
+def path(text: str) -> Path:
+    """A path as an argument."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
 def positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no positive number")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
+
+from . import common
 
 SHELLS = ("bash", "zsh", "fish")
 Build = Callable[[], argparse.ArgumentParser]
@@ -40,7 +41,7 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _is_file(action: argparse.Action) -> bool:
-    return action.type is Path
+    return action.type is common.path
 
 
 def _takes_files(parser: argparse.ArgumentParser) -> bool:

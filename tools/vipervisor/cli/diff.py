@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
         description="Run one guest on AMD-V and on VT-x: its console, side by side to the first "
         "line that differs, and its exits by kind. 0 means the same, 1 different, 2 trouble.",
     )
-    parser.add_argument("image", type=Path, metavar="IMAGE")
+    parser.add_argument("image", type=common.path, metavar="IMAGE")
     run.add_guest_options(parser)
     parser.add_argument("--until", type=common.regex, metavar="REGEX", help="compare up to there")
     parser.add_argument("--timeout", type=common.seconds, default=_LIMIT, metavar="S")

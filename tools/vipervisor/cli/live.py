@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
         "all at once, while the guests run. A version that raises changes nothing; its traceback "
         "is shown here. Ctrl-C leaves, and the policy stays.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE.py")
+    parser.add_argument("file", type=common.path, metavar="FILE.py")
     parser.add_argument("--machine", metavar="NAME")
     parser.add_argument("--name", help="the policy's name on the monitor (the file's name)")
     parser.add_argument("--once", action="store_true", help="once, status 1 when it raises")

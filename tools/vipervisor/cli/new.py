@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 from .. import partition, paths
 from ..errors import HostError, UsageError
+from . import common
 
 _BEAT = """\
 # {title}: check it with `hv check {file}`, boot it with `hv boot {file}`.
@@ -46,12 +48,16 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--linux", action="store_true", help="a Linux guest beside it")
-    parser.add_argument("--image", type=Path, metavar="FILE", help="your image as the small guest")
+    parser.add_argument(
+        "--image", type=common.path, metavar="FILE", help="your image as the small guest"
+    )
     parser.add_argument("--json", action="store_true", help="the file and its guests as JSON")
     parser.set_defaults(function=main)
 
 
 def main(options: argparse.Namespace) -> int:
+    if Path(options.name).name in ("", ".toml"):
+        raise UsageError(f"{options.name!r} is no name for a partition file")
     target = Path(options.name if options.name.endswith(".toml") else options.name + ".toml")
     if target.exists():
         raise HostError(f"{target} is there already: take another name, or remove it first")
@@ -95,5 +101,5 @@ def main(options: argparse.Namespace) -> int:
         print(json.dumps({"file": str(target), "guests": names}))
         return 0
     print(partition.render_map(loaded.description))
-    print(f"{target} is written: `hv boot {target}` boots it")
+    print(f"{target} is written: `hv boot {shlex.quote(str(target))}` boots it")
     return 0

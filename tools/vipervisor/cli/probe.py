@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from .. import board, registry, terminal
@@ -26,10 +25,14 @@ def add(commands: Any) -> None:
         "or one whose serial line was written down (--from). `hv build --probe` makes an image "
         "that does this anywhere.",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the description")
+    parser.add_argument(
+        "-o", "--output", type=common.path, metavar="FILE", help="write the description"
+    )
     parser.add_argument("--json", action="store_true", help="the description as JSON")
     parser.add_argument("--machine", metavar="NAME", help="ask this running machine")
-    parser.add_argument("--from", type=Path, dest="log", metavar="FILE", help="read a serial log")
+    parser.add_argument(
+        "--from", type=common.path, dest="log", metavar="FILE", help="read a serial log"
+    )
     parser.add_argument("--backend", choices=BACKENDS, help="AMD-V (svm) or VT-x (vmx)")
     parser.add_argument("--accel", choices=ACCELS, help="what emulates it")
     parser.add_argument("--model", help="the emulator's CPU model")

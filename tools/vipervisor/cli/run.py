@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
         "typed at the guest's shell once that waits for a line: only its output is shown, and its "
         "status is the command's.",
     )
-    parser.add_argument("image", type=Path, metavar="IMAGE", nargs="?")
+    parser.add_argument("image", type=common.path, metavar="IMAGE", nargs="?")
     parser.add_argument("-e", dest="code", metavar="CODE", help="assembly in place of an image")
     parser.add_argument(
         "--mode", type=int, choices=assemble.MODES, help="the mode that -e starts in (64)"
@@ -72,10 +72,11 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     """What describes the guest: `plan` reads it."""
     parser.add_argument("--kind", help="what the image is, when it cannot be detected")
     parser.add_argument("--cmdline", default="", help="the guest's command line")
-    parser.add_argument("--initrd", action="append", type=Path, default=[], metavar="FILE")
-    parser.add_argument("--module", action="append", type=Path, default=[], metavar="FILE")
+    parser.add_argument("--initrd", action="append", type=common.path, default=[], metavar="FILE")
+    parser.add_argument("--module", action="append", type=common.path, default=[], metavar="FILE")
     parser.add_argument(
-        "--symbols", type=Path, metavar="FILE", help="names of addresses: System.map, ELF, kernel"
+        "--symbols", type=common.path, metavar="FILE",
+        help="names of addresses: System.map, ELF, kernel",
     )
     parser.add_argument("--device", action="append", default=[], metavar="NAME")
     parser.add_argument(
@@ -83,7 +84,9 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cpus", type=common.positive, default=1, metavar="N")
     parser.add_argument("--memory", default="256M", metavar="SIZE")
-    parser.add_argument("--script", type=Path, metavar="FILE.py", help="run on the monitor first")
+    parser.add_argument(
+        "--script", type=common.path, metavar="FILE.py", help="run on the monitor first"
+    )
 
 
 def plan(options: argparse.Namespace, accel: str) -> tuple[dict[str, Any], dict[str, Path]]:

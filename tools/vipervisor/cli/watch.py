@@ -7,7 +7,6 @@ import json
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from .. import registry, terminal
@@ -57,7 +56,7 @@ def add(commands: Any) -> None:
         help="copy a file onto the monitor's RAM disk",
         description="Copy a file onto the monitor's RAM disk, where open() and import find it.",
     )
-    file.add_argument("file", type=Path, metavar="FILE")
+    file.add_argument("file", type=common.path, metavar="FILE")
     file.add_argument("name", nargs="?", metavar="NAME", help="another name there")
     file.add_argument("--timeout", type=common.seconds, default=_ANSWER_LIMIT, metavar="S")
     file.add_argument("--json", action="store_true", help="what was copied as JSON")
