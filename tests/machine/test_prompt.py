@@ -151,6 +151,8 @@ def test_soft_reset_keeps_guests_and_files(boot: Boot) -> None:
     assert "'f'" not in ask(machine, "dir()")
     assert ask(machine, "open('kept').read()") == "'still here'"
     assert ask(machine, "beat.state") == "'running'"
+    assert ask(machine, "beat.vcpus[0].rax").endswith(
+        "beat is running; pause() it first, or look at it in `with beat.paused():`")
     count = int(machine.console("beat").expect(r"beat (\d+)\r?\n", LIMIT)[1])
     machine.console("beat").expect(rf"beat {count + 2}\b", LIMIT)
 
