@@ -33,6 +33,8 @@ def until(condition, timeout, what):
     """Returns the first true value of condition(); TimeoutError naming `what`."""
     from hv import events
 
+    if timeout is not None and not isinstance(timeout, (int, float)):
+        raise TypeError("timeout=%r is no number of seconds" % (timeout,))
     end = None if timeout is None else milliseconds() + int(timeout * 1000)
     while True:
         events.pump()

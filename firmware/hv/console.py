@@ -29,6 +29,8 @@ class Console:
     def write(self, what):
         """Types text; returns how many bytes the guest's line took."""
         data = what.encode() if isinstance(what, str) else what
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError("%r is neither text nor bytes" % (what,))
         return _hv.console_write(self._guest.id, data)
 
     def tail(self, size=TAIL):
@@ -50,6 +52,8 @@ class Console:
                 found = re.compile(pattern)
             except Exception:  # re.error, which MicroPython does not have
                 found = None
+        elif not hasattr(pattern, "search"):
+            raise TypeError("%r is neither text nor a regular expression" % (pattern,))
         seen = rest = ""
 
         def appeared():

@@ -129,6 +129,9 @@ def _memory(device, base):
 def attach(guest, device, ports, mmio, size, irq, name):
     """g.attach()."""
     policy = exits.recording
+    if not isinstance(device, Device):
+        raise TypeError("%r is no hv.Device; give one, as in g.attach(Adder(), ports=0x560)" % (
+            device,))
     if device.guest is not None and not (policy and policy.leaves(device)):
         raise OSError(EBUSY, "%r is attached already" % device)
     if ports is None and mmio is None and irq is None:
@@ -145,14 +148,12 @@ def attach(guest, device, ports, mmio, size, irq, name):
         raise ValueError("%s has a device %s already; give this one a name=" % (guest.name, name))
     spans = []
     if ports is not None:
-        low, high = exits.span(ports)
+        low, high = exits.span(ports, "port")
         if isinstance(ports, int) and size and mmio is None:
-            high = low + size - 1
-        if high > 0xFFFF:
-            raise ValueError("port %#x is beyond 0xffff" % high)
+            low, high = exits.span((low, low + size - 1), "port")
         spans.append(("io", "port", low, high, _ports))
     if mmio is not None:
-        low, high = exits.span(mmio)
+        low, high = exits.span(mmio, "mmio")
         if isinstance(mmio, int):
             if not size:
                 raise ValueError("mmio=%#x needs size=" % mmio)
@@ -216,7 +217,7 @@ def console_event(guest_id):
 def detach(guest, device):
     """g.detach(): the device by itself or by its name."""
     mine = exits.slots(guest)
-    name = device if isinstance(device, str) else device.name
+    name = device if isinstance(device, str) else getattr(device, "name", device)
     if name not in mine.devices:
         raise ValueError(text.unknown("device", name, list(mine.devices)))
     device, made = mine.devices.pop(name)

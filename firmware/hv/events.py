@@ -216,8 +216,19 @@ def frame(kind, stream, data):
             _sources[stream] = _sources.get(stream, b"") + bytes(data)
         else:
             _runs.append((stream, _sources.pop(stream, b"")))
+    elif kind == channel.EXEC_STOP:
+        _forget_run(stream)
     elif kind == channel.QUIT:
         _hv.poweroff()
+
+
+def _forget_run(stream):
+    """The host gave up on an EXEC. One that runs has been interrupted by the core."""
+    _sources.pop(stream, None)
+    left = [run for run in _runs if run[0] != stream]
+    if len(left) < len(_runs):
+        _runs[:] = left
+        _end_run(stream, "stopped before it began\n")
 
 
 def _execute():
@@ -235,16 +246,20 @@ def _execute():
 
 def _run(stream, source):
     """One EXEC: runs it among the prompt's names, its output goes to the host."""
-    failed = None
+    error = None
     _hv.capture(stream)
     try:
         _hv.interruptible(exec, compile(str(source, "utf-8"), "<exec>", "exec"), namespace)
     except SystemExit:
         pass
     except BaseException as e:
-        failed = traceback(e)
+        error = e
     finally:
-        _hv.capture(-1)
+        _hv.capture(-1)  # after a MemoryError there is memory again
+    _end_run(stream, None if error is None else traceback(error))
+
+
+def _end_run(stream, failed):
     end = {"ok": True} if failed is None else {"ok": False, "error": failed}
     channel.send(channel.EXEC_END, stream, end)
 

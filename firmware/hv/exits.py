@@ -31,20 +31,39 @@ for _kind in ("hlt", "shutdown", "xsetbv", "pause", "wbinvd", "virt_insn", "othe
     KINDS[_kind] = ((_kind,), "gpa" if _kind == "nested_fault" else "", ())
 
 
-def span(value):
+LARGEST = {"port": 0xFFFF, "vector": 0xFF, "leaf": 0xFFFF_FFFF, "subleaf": 0xFFFF_FFFF,
+           "msr": 0xFFFF_FFFF}
+
+
+def span(value, what="filter"):
     """(low, high) of a filter: a number, (low, high), a range, or None for all."""
     if value is None:
         return 0, ALL
-    if isinstance(value, (int, bool)):  # MicroPython's bool is no int
-        return int(value), int(value)
     if isinstance(value, range):
         if not len(value) or value.step != 1:
             raise ValueError("%r is no range of neighbours" % (value,))
-        return value.start, value.stop - 1
-    low, high = value
+        low, high = value.start, value.stop - 1
+    elif isinstance(value, (int, bool)):  # MicroPython's bool is no int
+        low = high = int(value)
+    else:
+        try:
+            low, high = value
+            low, high = low + 0, high + 0
+        except (TypeError, ValueError):
+            raise TypeError("%s=%r is no number, (low, high) or range" % (what, value))
     if low > high:
         raise ValueError("%#x to %#x is empty" % (low, high))
+    largest = LARGEST.get(what, ALL)
+    if low < 0 or high > largest:
+        raise ValueError("%s %#x is outside 0 to %#x" % (what, low if low < 0 else high, largest))
     return low, high
+
+
+def function_for(what, function):
+    """Nothing that cannot be called is taken: its first call would be too late to say so."""
+    if not callable(function):
+        raise TypeError("%s takes a function, not %r" % (what, function))
+    return function
 
 
 class Slots:
@@ -123,8 +142,8 @@ class Handler:
         self.filters = filters
         self.function = function
         self._kinds = kinds
-        self._low, self._high = span(filters.get(first))
-        self._more = tuple([(k, span(filters[k])) for k in more if k in filters])
+        self._low, self._high = span(filters.get(first), first)
+        self._more = tuple([(k, span(filters[k], k)) for k in more if k in filters])
         self._slots = []
         self._hits = 0
         self.recorder = recording  # until the policy that made it is complete
@@ -237,6 +256,7 @@ def on(guest, kind, name, instead, filters):
         raise ValueError(text.unknown("exit kind", kind, list(KINDS)))
 
     def made(function):
+        function_for('g.on("%s", ...)' % kind, function)
         named = slots(guest).named
         said = name or getattr(function, "__name__", "<lambda>")
         if said == "<lambda>":  # these do not replace each other
@@ -326,6 +346,8 @@ class Watch(Handler):
 def watch(guest, kind, function, filters):
     if kind not in KINDS:
         raise ValueError(text.unknown("exit kind", kind, list(KINDS)))
+    if function is not None:
+        function_for('g.watch("%s", ...)' % kind, function)
     made = Watch(guest, "watch %s" % kind, kind, "watch", filters, function)
     if recording is not None:
         return recording.add(made)

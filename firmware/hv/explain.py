@@ -38,6 +38,10 @@ def explain(what=None):
 
 def why(guest):
     """Why a guest is in its state: the crash with the code around it, or the note."""
+    if isinstance(guest, str):
+        from hv import vm
+
+        guest = vm.guest(guest)
     info = guest.info
     lines = ["%s is %s" % (info["name"], info["state"])]
     if info.get("note"):

@@ -18,7 +18,10 @@ class Words:
         return struct.unpack(self._form, _hv.guest_read(self._id, gpa, self._size))[0]
 
     def __setitem__(self, gpa, value):
-        """Writes it. ValueError: it is too large; OSError(EFAULT): no memory there."""
+        """Writes it. ValueError: it is too large; TypeError: no number; OSError(EFAULT): no memory
+        there."""
+        if not isinstance(value, (int, bool)):
+            raise TypeError("%r is no number" % (value,))
         if not 0 <= value < 1 << 8 * self._size:
             raise ValueError("%d does not fit into %d bytes" % (value, self._size))
         _hv.guest_write(self._id, gpa, struct.pack(self._form, value))
@@ -44,7 +47,7 @@ class Memory:
         if key.stop is None or key.step not in (None, 1):
             raise ValueError("give a start and an end: memory[0x1000:0x1010]")
         if key.stop < start:
-            raise ValueError("%#x ends before it starts" % key.stop)
+            raise ValueError("%#x to %#x ends before it starts" % (start, key.stop))
         return start, key.stop - start
 
     def __getitem__(self, key):
@@ -67,6 +70,8 @@ class Memory:
 
     def find(self, what, start=0, end=None):
         """The address of the first `what` (bytes) at or above start, or None."""
+        if not isinstance(what, (bytes, bytearray)):
+            raise TypeError("%r is no bytes; write find(b\"text\")" % (what,))
         end = min(self.size, 0xC000_0000) if end is None else end
         step = 1 << 16
         while start < end:

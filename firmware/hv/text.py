@@ -6,6 +6,9 @@ from hv.rules.sizes import parse_size, size_text
 __all__ = ["Text", "nearest", "parse_size", "size_text", "table", "unknown"]
 
 
+SHOWN = 60  # of known names
+
+
 class Text:
     """Text that the prompt shows as it is."""
 
@@ -37,4 +40,6 @@ def unknown(what, name, known):
         return "no %s %r; there is none yet" % (what, name)
     close = nearest(str(name), known)
     hint = "did you mean %s? " % close if close else ""
+    if len(known) > SHOWN:
+        known = [n for n in known if n[:1] == str(name)[:1]][:SHOWN] + ["..."]
     return "no %s %r; %sknown: %s" % (what, name, hint, ", ".join(known))

@@ -43,7 +43,13 @@ class Timer:
     """A call that is due later, once or again and again; cancel() ends it."""
 
     def __init__(self, milliseconds, function, again):
-        if milliseconds < 1:
+        try:
+            soon = milliseconds < 1
+        except TypeError:
+            raise TypeError("%r is no number of milliseconds" % (milliseconds,))
+        if not callable(function):
+            raise TypeError("a timer takes a function, not %r" % (function,))
+        if soon:
             raise ValueError("%s ms is no time; give 1 or more" % milliseconds)
         self.milliseconds = milliseconds
         self.function = function

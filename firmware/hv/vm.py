@@ -6,6 +6,7 @@ from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import layout, load
 from hv.memory import Memory
+from hv.rules import RULES, values
 from hv.rules import devices as named
 from hv.screen import Screen
 from hv.vcpu import REGISTERS, VCpu
@@ -28,6 +29,8 @@ _known = {}
 def _size(memory):
     if isinstance(memory, str):
         memory = text.parse_size(memory)
+    if not isinstance(memory, int):
+        raise TypeError("memory=%r is no size; write \"64M\"" % (memory,))
     if memory < SMALLEST or memory % MEMORY_STEP:
         raise ValueError("memory %s is not a multiple of 2M" % text.size_text(memory))
     return memory
@@ -45,6 +48,8 @@ def owners():
 
 def _choose(cpus):
     """CPU numbers for a count or a list; an error says what is free."""
+    if not isinstance(cpus, (int, list, tuple, range)):
+        raise TypeError("cpus=%r is no count and no list of CPUs: cpus=1, cpus=[2]" % (cpus,))
     taken = owners()
     states = {row[0]: row[2] for row in _hv.cpus()}
     # A CPU that has just lost its guest still says "guest" until it looks.
@@ -204,6 +209,11 @@ class Guest:
         self.add_devices(devices)
 
     def _make(self, name, cpus, memory, devices):
+        if not isinstance(name, str):
+            raise TypeError("%r is no name; write hv.Guest(\"mine\")" % (name,))
+        wrong = values.name(name, True)
+        if wrong is not None:
+            raise ValueError("%s; %s" % (wrong[1], wrong[2] or RULES[wrong[0]][1]))
         for guest in guests():
             if guest.name == name:
                 raise ValueError("%s exists already; destroy() it or take another name" % name)

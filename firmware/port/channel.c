@@ -1,10 +1,12 @@
 // The framed channel on COM2: guests' consoles in C, everything else to Python.
 #include "channel.h"
 
+#include "capture.h"
 #include "cpu/err.h"
 #include "cpu/insn.h"
 #include "cpu/smp.h"
 #include "cpu/string.h"
+#include "py/runtime.h"
 #include "serial.h"
 #include "virt/guest.h"
 
@@ -234,7 +236,11 @@ static bool dispatch(uint8_t type, uint8_t stream, const uint8_t *payload, size_
         }
         return true;
     }
-    if (type != CHANNEL_HELLO && type != CHANNEL_EXEC && type != CHANNEL_QUIT) {
+    if (type == CHANNEL_EXEC_STOP && capture_stream() == stream) {
+        mp_sched_keyboard_interrupt(); // it runs now, and Python would read this behind it
+        return true;
+    }
+    if (type != CHANNEL_HELLO && type != CHANNEL_EXEC && type != CHANNEL_EXEC_STOP && type != CHANNEL_QUIT) {
         return true; // from a newer host: not ours to know
     }
     if (queue_head - queue_tail == QUEUE) {
@@ -299,11 +305,11 @@ bool channel_poll(void) {
     serial_service(&com2);
     for (unsigned n = 0; n < POLL_BYTES && examine(); n++) {
         // A whole frame never stays in `frame` here, so there is room for a byte.
-        int byte = serial_getc(&com2);
-        if (byte < 0) {
+        int c = serial_getc(&com2);
+        if (c < 0) {
             break;
         }
-        frame[frame_size++] = (uint8_t)byte;
+        frame[frame_size++] = (uint8_t)c;
     }
     send_lines();
     return queue_head != queue_tail;

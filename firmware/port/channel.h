@@ -19,6 +19,7 @@ enum channel_type {
     CHANNEL_EXEC_END = 0x08,
     CHANNEL_ATTACH = 0x09,
     CHANNEL_QUIT = 0x0A,
+    CHANNEL_EXEC_STOP = 0x0B,
 };
 
 // A frame that Python deals with.

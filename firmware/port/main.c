@@ -22,6 +22,7 @@
 #include "shared/runtime/interrupt_char.h"
 #include "shared/runtime/pyexec.h"
 #include "terminal.h"
+#include "traceback.h"
 
 extern char stack0_bottom[], stack0_top[];
 
@@ -81,7 +82,7 @@ static int run_boot_module(const char *name) {
         MP_OBJ_FROM_PTR(&mp_type_SystemExit))) {
         return PYEXEC_FORCED_EXIT;
     }
-    mp_obj_print_exception(&mp_plat_print, error);
+    port_print_exception(&mp_plat_print, error);
     return 0;
 }
 
@@ -115,7 +116,7 @@ static void run_exit_function(void) {
             mp_call_function_0(function);
             nlr_pop();
         } else {
-            mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(nlr.ret_val));
+            port_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(nlr.ret_val));
         }
     }
 }

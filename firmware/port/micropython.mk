@@ -42,8 +42,8 @@ CFLAGS += $(INC) -std=gnu11 -O2 -g -DNDEBUG -m64 -ffreestanding -nostdinc \
 # This folder's files. IRQ_C run in interrupt context, where nobody has saved the
 # SSE registers.
 IRQ_C = hold.c serial.c terminal.c keyboard.c native_break.c
-PORT_C = main.c mphalport.c libc.c poll.c line_edit.c power.c emulator.c native.c machine_mem.c channel.c capture.c \
-    modhv.c modhv_machine.c modhv_guest.c modhv_memory.c modhv_vcpu.c modhv_event.c modhv_exit.c modhv_note.c modhv_look.c modhv_uart.c
+PORT_C = main.c mphalport.c libc.c poll.c line_edit.c power.c emulator.c native.c machine_mem.c channel.c capture.c reserve.c \
+    traceback.c modhv.c modhv_machine.c modhv_guest.c modhv_memory.c modhv_vcpu.c modhv_event.c modhv_exit.c modhv_note.c modhv_look.c modhv_uart.c
 
 SHARED_C = shared/libc/printf.c shared/runtime/gchelper_generic.c \
     shared/runtime/pyexec.c shared/runtime/stdout_helpers.c shared/runtime/sys_stdio_mphal.c \
@@ -66,6 +66,8 @@ PORT_O = $(addprefix $(BUILD)/, $(PORT_C:.c=.o) $(IRQ_C:.c=.o))
 # Our own code under the house's warnings; MicroPython's headers do not pass -Wconversion.
 $(PORT_O): CFLAGS += -Wextra -Wshadow -Wmissing-prototypes -Wno-unused-parameter
 $(addprefix $(BUILD)/, $(IRQ_C:.c=.o)) $(BUILD)/py/scheduler.o: CFLAGS += -mgeneral-regs-only
+# The prompt prints exceptions in our way.
+$(BUILD)/shared/runtime/pyexec.o: CFLAGS += -Dmp_obj_print_exception=port_print_exception
 # What the compiler finds in sources that are not ours.
 $(BUILD)/lib/libm_dbl/%.o: CFLAGS += -Wno-maybe-uninitialized -Wno-unused-variable -Wno-parentheses \
     -Wno-unused-but-set-variable

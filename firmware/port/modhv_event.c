@@ -11,6 +11,7 @@
 #include "port.h"
 #include "py/mphal.h"
 #include "py/runtime.h"
+#include "reserve.h"
 #include "shared/runtime/pyexec.h"
 #include "terminal.h"
 #include "virt/guest.h"
@@ -294,6 +295,11 @@ static mp_obj_t hv_capture(mp_obj_t stream) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("stream %d is outside -1 to 255"), (int)n);
     }
     capture_set((int)n);
+    if (n >= 0) {
+        reserve_take();
+    } else {
+        reserve_drop();
+    }
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_capture_obj, hv_capture);

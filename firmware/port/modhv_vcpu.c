@@ -2,15 +2,25 @@
 #include "cpu/err.h"
 #include "modhv.h"
 #include "modhv_table.h"
+#include "py/mperrno.h"
 #include "py/runtime.h"
 #include "virt/guest.h"
 #include "virt/run.h"
+
+static _Noreturn void raise_running(const struct guest *g) {
+    vstr_t text;
+    mp_print_t print;
+    vstr_init_print(&text, 96, &print);
+    mp_printf(&print, "%s is running; pause() it first, or look at it in `with %s.paused():`", g->name, g->name);
+    mp_obj_t fields[2] = { MP_OBJ_NEW_SMALL_INT(MP_EBUSY), mp_obj_new_str_from_vstr(&text) };
+    nlr_raise(mp_obj_new_exception_args(&mp_type_OSError, 2, fields));
+}
 
 // The vCPU onto this CPU, so that all its state can be read and changed. Nothing may
 // raise between take() and give().
 void vcpu_take(struct vcpu *v) {
     if (v->guest->state == GUEST_RUNNING && v->state != VCPU_WAITING) {
-        hv_check(-EBUSY); // it runs: pause the guest first
+        raise_running(v->guest);
     }
     hv_check(vcpu_park(v));
     int error = vcpu_load(v);

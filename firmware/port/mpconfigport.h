@@ -55,6 +55,17 @@ void *native_commit(void *code, size_t size, void *relocation);
     X(EPERM) X(ENOENT) X(EIO) X(EBADF) X(EAGAIN) X(ENOMEM) X(EACCES) X(EFAULT) X(EBUSY) X(EEXIST) \
     X(ENODEV) X(EISDIR) X(ENOTDIR) X(EINVAL) X(ENOSPC) X(EROFS) X(ERANGE) X(EOPNOTSUPP) X(ETIMEDOUT)
 
+// Before a line of the prompt runs, and after it.
+void reserve_take(void);
+void reserve_drop(void);
+void reserve_explain(void *error);
+#define MICROPY_BOARD_BEFORE_PYTHON_EXEC(kind, flags) reserve_take()
+#define MICROPY_BOARD_AFTER_PYTHON_EXEC(kind, flags, error, result) \
+    do { \
+        reserve_drop(); \
+        reserve_explain(error); \
+    } while (0)
+
 // Scheduling. The hook runs between bytecodes of every loop: the guests'
 // consoles and the slices on this CPU go on while Python computes.
 #define MICROPY_ENABLE_SCHEDULER (1)

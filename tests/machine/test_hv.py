@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vipervisor import EmulatorError, Machine, MonitorError
+from vipervisor import EmulatorError, Machine, MonitorError, WaitTimeout
 
 ROOT = Path(__file__).resolve().parents[2]
 GUESTS = ROOT / "build" / "guests"
@@ -104,6 +104,14 @@ def test_exec_and_prompt(boot: Callable[..., Machine]) -> None:
     machine.prompt.write("6 * 7\r")
     machine.prompt.expect(r"^42\n>>> ", 60)
     assert machine.exec("print('y' * 5000)") == "y" * 5000 + "\n"
+    # What is not waited for any more does not go on.
+    for endless in ("while True: pass", "import time; time.sleep(1000)"):
+        with pytest.raises(WaitTimeout, match="the monitor to finish"):
+            machine.exec(endless, timeout=1)
+        assert machine.exec("print('alive')", timeout=60) == "alive\n"
+    with pytest.raises(MonitorError, match="MemoryError"):
+        machine.exec("hog = []\nwhile True: hog.append(bytes(1000))")
+    assert machine.exec("del hog; print('alive')", timeout=60) == "alive\n"
     guest = machine.guests()["beat"]
     assert (guest.state, guest.memory, len(guest.cpus)) == ("running", 16 << 20, 1)
 

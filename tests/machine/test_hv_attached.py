@@ -128,6 +128,9 @@ def test_commands_for_a_running_machine(hv: Hv, booted: Terminal, tmp_path: Path
         endless.type("\x03")
         assert endless.wait() == 130 and "Traceback" not in endless.text
     assert good(hv("exec", "print('alive')")) == "alive\n"
+    late = hv("exec", "while True: pass", "--timeout", "1")
+    assert late.returncode == 1 and "waited 1 s for the monitor to finish" in late.stderr
+    assert good(hv("exec", "print('alive')")) == "alive\n"
     # stop
     value = json.loads(good(hv("stop", "--json")))
     assert value["machine"] == "m" and value["off"] is True

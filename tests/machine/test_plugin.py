@@ -78,3 +78,26 @@ def test_unknown_back_end_is_one_sentence(package: Path, tmp_path: Path) -> None
     done = run(package, tmp_path)
     assert done.returncode == 4 or "there is no arm" in done.stdout + done.stderr
     assert "there is no arm (there are: svm, vmx)" in done.stdout + done.stderr
+
+
+def test_failures_are_short(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    image = ROOT / "build" / "guests" / "triple.elf"
+    (tmp_path / "test_it.py").write_text(
+        "def test_file(guest):\n    guest('none.elf')\n"
+        f"def test_word(guest):\n    guest({str(image)!r}, mem='16M')\n"
+        f"def test_size(guest):\n    guest({str(image)!r}, memory='1M')\n"
+        f"def test_said(guest):\n    made = guest({str(image)!r})\n"
+        "    made.expect('triple')\n    made.expect('never said')\n"
+        f"def test_name(guest):\n    guest({str(image)!r}).machine.console('other')\n"
+    )
+    done = run(package, tmp_path)
+    assert done.returncode == 1 and "5 failed" in done.stdout, done.stdout + done.stderr
+    assert "there is no image none.elf (this is " in done.stdout
+    assert "guest() takes no mem; did you mean memory? it takes: kind, cmdline," in done.stdout
+    assert "triple.elf): memory-small: memory is 1M: " in done.stdout
+    assert "no guest is called other (there are: triple)" in done.stdout
+    assert ">       guest('none.elf')" in done.stdout and ">   " in done.stdout
+    # Nothing of the package's own sources, and no error on the way to the one that counts.
+    assert "vipervisor/" not in done.stdout.replace("vipervisor-logs/", ""), done.stdout
+    assert "During handling" not in done.stdout

@@ -90,6 +90,24 @@ def test_interrupt(boot: Boot, kind: str, body: str) -> None:
     assert ask(machine, "'alive'") == "'alive'"
 
 
+def test_a_full_heap_and_a_deep_recursion(boot: Boot) -> None:
+    machine = prompted(boot)
+    for _ in range(2):
+        assert ask(machine, "hog = []") == ""
+        said = ask(machine, "exec('while True: hog.append(bytes(1000))')")
+        assert "MemoryError" in said and "Python's memory is full" in said, said
+        assert ask(machine, "len(hog) > 1000") == "True"
+        assert ask(machine, "del hog") == ""
+        assert ask(machine, "'alive'") == "'alive'"
+    assert "is full" not in ask(machine, "bytes(1 << 30)")
+    assert ask(machine, "f = lambda n: n and f(n - 1) + 1") == ""
+    assert ask(machine, "f(20)") == "20"
+    said = ask(machine, "f(-1)")
+    assert re.search(r"\n  \.\.\. \d+ frames more \.\.\.\r?\n", said), said
+    assert "RuntimeError: maximum recursion depth exceeded" in said
+    assert said.count(", in <lambda>") == 23 and '"<stdin>", line 1, in <module>' in said
+
+
 def test_an_interrupt_typed_ahead(boot: Boot) -> None:
     machine = prompted(boot)
     machine.prompt.write("while True: pass\r\rprint('ne' + 'ver')\r" + CTRL_C)
@@ -133,6 +151,8 @@ def test_soft_reset_keeps_guests_and_files(boot: Boot) -> None:
     assert "'f'" not in ask(machine, "dir()")
     assert ask(machine, "open('kept').read()") == "'still here'"
     assert ask(machine, "beat.state") == "'running'"
+    assert ask(machine, "beat.vcpus[0].rax").endswith(
+        "beat is running; pause() it first, or look at it in `with beat.paused():`")
     count = int(machine.console("beat").expect(r"beat (\d+)\r?\n", LIMIT)[1])
     machine.console("beat").expect(rf"beat {count + 2}\b", LIMIT)
 

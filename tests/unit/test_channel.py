@@ -22,6 +22,7 @@ from vipervisor.channel import (
 )
 from vipervisor.errors import (
     EmulatorError,
+    HostError,
     MonitorError,
     PartitionError,
     UsageError,
@@ -237,8 +238,32 @@ def test_exec_that_raises(peer: Peer) -> None:
 
 
 def test_exec_timeout_names_the_code(peer: Peer) -> None:
+    def interrupted() -> None:
+        while (frame := peer.receive()).type != Type.EXEC_STOP:
+            pass
+        peer.send(json_frame(Type.EXEC_END, {"ok": False, "error": "no"}, frame.stream))
+
+    thread = threading.Thread(target=interrupted)
+    thread.start()
     with pytest.raises(WaitTimeout, match="finish 'while True: pass'"):
         peer.link.exec("while True: pass", 0.1)
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_exec_that_is_given_up(peer: Peer) -> None:
+    stop = threading.Event()
+
+    def give_up() -> None:
+        peer.receive()
+        stop.set()
+        while (frame := peer.receive()).type != Type.EXEC_STOP:
+            pass
+        peer.send(json_frame(Type.EXEC_END, {"ok": False, "error": "no"}, frame.stream))
+
+    threading.Thread(target=give_up, daemon=True).start()
+    with pytest.raises(HostError, match="'while True: pass' was given up"):
+        peer.link.exec("while True: pass", 60, stop=stop)
 
 
 def test_ends_and_restart(peer: Peer) -> None:

@@ -314,3 +314,44 @@ def test_help(hv, capsys):
                 assert hasattr(what, word), word
     names["help"](len)
     assert "len" in capsys.readouterr().out
+
+
+WRONG = [
+    ("hv.Guest(5)", TypeError, "5 is no name"),
+    ("hv.Guest('a b')", ValueError, "'a b' is no name; use letters, digits and _"),
+    ("hv.Guest('for')", ValueError, "for is a keyword"),
+    ("hv.Guest('b', cpus='two')", TypeError, "cpus='two' is no count"),
+    ("hv.Guest('b', memory=None)", TypeError, "memory=None is no size"),
+    ("g.memory[4:2]", ValueError, "0x4 to 0x2 ends before it starts"),
+    ("g.memory.u8.__setitem__(0, None)", TypeError, "None is no number"),
+    ("g.memory.find('x')", TypeError, "'x' is no bytes"),
+    ("g.wait('off', timeout='x')", TypeError, "timeout='x' is no number of seconds"),
+    ("g.console.write(5)", TypeError, "5 is neither text nor bytes"),
+    ("g.console.expect(None)", TypeError, "None is neither text nor a regular expression"),
+    ("g.on('cpuid', 5)", TypeError, "takes a function, not 5"),
+    ("g.on('cpuid')(5)", TypeError, "takes a function, not 5"),
+    ("g.watch('cpuid', 5)", TypeError, "takes a function, not 5"),
+    ("g.on('io', print, port=70000)", ValueError, "port 0x11170 is outside 0 to 0xffff"),
+    ("g.on('io', print, port='x')", TypeError, "port='x' is no number"),
+    ("g.on('io', print, port=('a', 'b'))", TypeError, "is no number"),
+    ("g.on('cpuid', print, leaf=-1)", ValueError, "leaf -0x1 is outside 0"),
+    ("g.attach(5, ports=5)", TypeError, "5 is no hv.Device"),
+    ("g.attach(hv.Device, ports=5)", TypeError, "is no hv.Device"),
+    ("g.attach(hv.Device(), ports=(0, 0x10000))", ValueError, "port 0x10000 is outside"),
+    ("g.detach(5)", ValueError, "no device 5"),
+    ("hv.after('x', print)", TypeError, "'x' is no number of milliseconds"),
+    ("hv.after(1, 2)", TypeError, "a timer takes a function, not 2"),
+    ("hv.why('nobody')", ValueError, "no guest 'nobody'; known: a"),
+    ("hv.explain('nope')", ValueError, "no exit kind or rule 'nope'"),
+]
+
+
+@pytest.mark.parametrize(("code", "error", "text"), WRONG)
+def test_wrong_arguments_get_one_sentence(hv, code, error, text):
+    g = hv.Guest("a", memory="16M")
+    with pytest.raises(error) as got:
+        eval(code, {"hv": hv, "g": g})
+    assert re.search(text, str(got.value)), got.value
+    assert "\n" not in str(got.value) and len(str(got.value)) < 500
+    assert [one.name for one in hv.guests()] == ["a"] and not g.handlers
+    assert str(hv.why("a")) == "a is new"

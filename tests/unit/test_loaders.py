@@ -337,3 +337,35 @@ def test_a_real_kernel(boot, path):
     g = boot(path.read_bytes(), memory="256M", cmdline="console=ttyS0")
     assert g.image.kind == "linux" and g.image.mode == "long"
     assert fake_hv.guest_read(g.id, g.vcpus[0].rip, 4) != bytes(4)
+
+
+MB1, MB2 = images.multiboot1(), images.multiboot2()
+
+
+@pytest.mark.parametrize(("head", "text"), [
+    (b"\0\0" + MB1, "at 0x56 of the file is not at a multiple of 4.* write .balign 4 before it"),
+    (MB2, "at 0x54 of the file is not at a multiple of 8.* write .balign 8 before it"),
+    (bytes(8192) + MB1, "at 0x2054 of the file is not in the first 8 KiB.* have the linker put"),
+    (bytes(32772) + MB2, "at 0x8058 of the file is not in the first 32 KiB.* have the linker put"),
+    (MB1[:-4] + b"\1\2\3\4",
+     'at 0x54 .* a wrong checksum.* make its 3 words .* or say kind = "elf32"'),
+])
+def test_a_multiboot_header_that_loaders_overlook(head, text):
+    from hv.rules.image import ImageError, inspect
+
+    data = images.elf32(head=head)
+    with pytest.raises(ImageError, match=text) as error:
+        inspect(data)
+    assert error.value.rule == "image-header"
+    assert inspect(data, "elf32").kind == "elf32"
+    assert inspect(images.elf32(head=bytes(13) + MB1[:8] + b"\1")).kind == "elf32"  # no header
+
+
+def test_headers_that_the_linker_loads_below_1_mib():
+    from hv.rules.fitting import fit
+    from hv.rules.image import ImageError, inspect
+
+    image = inspect(images.elf32())
+    image.segments.insert(0, (0xFF000, 0, 0x94, 0x94))
+    with pytest.raises(ImageError, match="its ELF headers, .* cover 0xff000 to 0xff094.* -Wl,-n"):
+        fit(image, 16 << 20)

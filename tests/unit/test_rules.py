@@ -86,6 +86,7 @@ def material(tmp_path_factory):
         "astray.elf": elf(entry=0x200000),
         "overlap.elf": elf(segments=((0x100000, 64), (0x100020, 64))),
         "short.elf": whole[:-10],
+        "unaligned.elf": images.elf32(head=b"\0\0" + images.multiboot1()),
         "low.elf": images.elf64(paddr=0x9F800, vaddr=0x9F800, entry=0x9F800),
         "high.elf": elf(segments=((0xC0000000, 64),), entry=0xC0000000),
         "big.elf": images.elf64(memsz=32 << 20),

@@ -33,6 +33,7 @@ class Type(IntEnum):
     EXEC_END = 0x08
     ATTACH = 0x09
     QUIT = 0x0A
+    EXEC_STOP = 0x0B
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import Any
@@ -38,11 +39,10 @@ class Guest:
             end = self.machine.link.final(self.console.guest.id)
             return end.describe() if end is not None else f"{self.name} ended"
 
-        try:
+        with contextlib.suppress(GuestEnded):
             return self.console.expect(pattern, timeout, over)
-        except GuestEnded:
-            self.machine.settle(self.name)
-            return self.console.expect(pattern, timeout, over)
+        self.machine.settle(self.name)
+        return self.console.expect(pattern, timeout, over)
 
     def write(self, data: str | bytes) -> None:
         """Type at its console."""

@@ -72,6 +72,7 @@ class ChannelClient:
         self._out = Outlet(sock.sendall, "channel client")
         self._decoder = Decoder()
         self._code: dict[int, bytearray] = {}
+        self._runs: dict[int, threading.Event] = {}  # set: given up
         self._taken: dict[int, int] = {}
         self._consoles: dict[int, Callable[[bytes], None]] = {}
         self._greeted = False
@@ -93,6 +94,8 @@ class ChannelClient:
 
     def close(self) -> None:
         self._link.unlisten(self._forward)
+        for given_up in list(self._runs.values()):
+            given_up.set()
         for stream, listener in self._consoles.items():
             self._link.console(stream).unlisten(listener)
         self._out.close()
@@ -114,6 +117,9 @@ class ChannelClient:
             self._type_at(frame)
         elif frame.type == Type.EXEC:
             self._exec(frame)
+        elif frame.type == Type.EXEC_STOP:
+            if frame.stream in self._runs:
+                self._runs[frame.stream].set()
         elif frame.type == Type.QUIT:
             with contextlib.suppress(HostError):
                 self._link.quit()
@@ -162,19 +168,22 @@ class ChannelClient:
             self._code.setdefault(frame.stream, bytearray()).extend(frame.payload)
             return
         code = bytes(self._code.pop(frame.stream, b"")).decode("utf-8", "replace")
+        given_up = self._runs[frame.stream] = threading.Event()
         threading.Thread(
-            target=self._run, args=(frame.stream, code), name="exec", daemon=True
+            target=self._run, args=(frame.stream, code, given_up), name="exec", daemon=True
         ).start()
 
-    def _run(self, stream: int, code: str) -> None:
+    def _run(self, stream: int, code: str, given_up: threading.Event) -> None:
         def output(data: bytes) -> None:
             self._send(Frame(Type.EXEC_OUT, stream, data))
 
         reply: dict[str, object] = {"ok": True}
         try:
-            self._link.exec(code, _EXEC_LIMIT, output)
+            self._link.exec(code, _EXEC_LIMIT, output, given_up)
         except (MonitorError, HostError) as error:
             reply = {"ok": False, "error": str(error)}
+        finally:
+            self._runs.pop(stream, None)
         text = json_frame(Type.EXEC_END, reply, stream)
         if len(text.payload) > channel.MAX_PAYLOAD:
             short = str(reply["error"])[-700:]

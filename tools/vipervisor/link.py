@@ -11,11 +11,12 @@ from typing import Any, BinaryIO
 
 from . import channel
 from .channel import CONSOLE_WINDOW, Decoder, End, Frame, GuestInfo, Hello, Type, json_frame
-from .errors import EmulatorError, MonitorError, PartitionError, UsageError
+from .errors import EmulatorError, HostError, MonitorError, PartitionError, UsageError
 from .transcript import Transcript
 from .waiting import Bell
 
 _SEND_LIMIT = 15.0  # seconds in which the other end must take a frame
+_STOP_LIMIT = 3.0  # seconds in which interrupted code should end
 _IDLE = 24 * 3600.0  # the reader's socket limit: it only ever ends by EOF or close
 
 
@@ -258,9 +259,17 @@ class Link:
         code: str,
         timeout: float = 60,
         on_output: Callable[[bytes], None] | None = None,
+        stop: threading.Event | None = None,
     ) -> str:
         """Run Python source on the monitor and return what it printed; a traceback there
-        is a MonitorError here."""
+        is a MonitorError here. What is not waited for any more (a timeout, Ctrl-C, `stop`)
+        is interrupted on the monitor, too."""
+
+        def look() -> dict[str, Any] | None:
+            if pending.reply is None and stop is not None and stop.is_set():
+                raise HostError(f"{_brief(code)} was given up")
+            return pending.reply
+
         with self.bell:
             stream = self._free_stream()
             pending = self._execs[stream] = _Exec(on_output)
@@ -269,13 +278,18 @@ class Link:
                 self.send(Frame(Type.EXEC, stream, piece))
             self.send(Frame(Type.EXEC, stream))
             reply = self.bell.wait(
-                lambda: pending.reply,
+                look,
                 timeout,
                 lambda: (
                     f"the monitor to finish {_brief(code)}; it printed "
                     + repr(bytes(pending.output[-200:]).decode("utf-8", "replace"))
                 ),
             )
+        except BaseException:
+            with contextlib.suppress(HostError):
+                self.send(Frame(Type.EXEC_STOP, stream))
+                self.bell.wait(lambda: pending.reply, _STOP_LIMIT, "the interrupted code to end")
+            raise
         finally:
             with self.bell:
                 self._execs.pop(stream, None)

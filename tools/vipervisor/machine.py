@@ -381,9 +381,14 @@ class Machine:
         with self.bell:
             return {guest.name: guest for guest in self.link.guests.values()}
 
-    def console(self, guest: str, timeout: float = 60) -> Console:
-        """A guest's console; waits until the monitor has made the guest."""
-        return self.link.console(self.link.wait_guest(guest, timeout).id)
+    def console(self, guest: str, timeout: float | None = None) -> Console:
+        """A guest's console; waits until the monitor has made the guest. One that is not in
+        the partition must be there, unless `timeout` says how long it may take."""
+        if timeout is None and all(g["name"] != guest for g in self.partition["guests"]):
+            self.wait_started()
+            self.exec("pass")  # all that the monitor has told so far is here then
+            return self.link.console(guest)
+        return self.link.console(self.link.wait_guest(guest, timeout or 60).id)
 
     def wait_started(self, timeout: float = 60) -> None:
         """Wait until the monitor says that it started the partition."""

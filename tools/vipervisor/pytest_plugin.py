@@ -11,10 +11,13 @@ says more. docs/api.md describes them.
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import re
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -32,6 +35,7 @@ FAILED = pytest.StashKey[bool]()
 _TAIL = 40  # lines of each console in a report
 
 BootMachine = Callable[..., Machine]
+ARGUMENTS = tuple(inspect.signature(partition.single_guest).parameters)[1:]  # of guest()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -127,12 +131,20 @@ def guest(boot_machine: BootMachine, backend: str) -> Callable[..., Guest]:
     def start(
         image: Path | str, *, machine: Mapping[str, Any] | None = None, **options: Any
     ) -> Guest:
+        for name in options:
+            if name not in ARGUMENTS:
+                close = difflib.get_close_matches(name, ARGUMENTS, 1)
+                hint = f"did you mean {close[0]}? " if close else ""
+                raise UsageError(
+                    f"guest() takes no {name}; {hint}it takes: {', '.join(ARGUMENTS)}, machine")
+        if not Path(image).exists():
+            raise UsageError(f"there is no image {image} (this is {Path.cwd()})")
         # Bochs runs its CPUs in turn: a second one for a single guest CPU only costs time.
         options.setdefault("control", backend == "vmx")
         options.setdefault("name", guest_name(Path(image)))
         loaded = partition.single_guest(image, **options)
         if loaded.description is None:
-            raise UsageError("\n".join(str(finding) for finding in loaded.findings))
+            raise UsageError("\n".join(f"guest({image}): {f.text}" for f in loaded.findings))
         booted = boot_machine(loaded.description, loaded.files, **dict(machine or {}))
         return Guest(booted, str(loaded.description["guests"][0]["name"]))
 
@@ -149,6 +161,9 @@ def pytest_runtest_makereport(
             pytest.skip(str(call.excinfo.value))
         except pytest.skip.Exception:
             call.excinfo = pytest.ExceptionInfo.from_current()
+    if call.excinfo is not None and call.excinfo.errisinstance(HostError):
+        if not item.config.getoption("fulltrace"):
+            _leave_out_ours(call.excinfo.tb)
     report = yield
     if report.failed:
         item.stash[FAILED] = True
@@ -159,6 +174,17 @@ def pytest_runtest_makereport(
         if machines and report.when == "call":
             report.sections.append(("machine logs", f"kept in {log_folder(item)}"))
     return report
+
+
+def _leave_out_ours(trace: TracebackType | None) -> None:
+    """What failed is told in its sentence; how this package came to say it is no help."""
+    folder = Path(__file__).parent
+    while trace is not None:
+        below = trace.tb_next
+        while below is not None and Path(below.tb_frame.f_code.co_filename).parent == folder:
+            below = below.tb_next
+        trace.tb_next = below
+        trace = below
 
 
 def machine_story(machine: Machine) -> Iterator[tuple[str, str]]:

@@ -34,14 +34,18 @@ def fit(image, memory, beside=0):
             "it leaves no room below 640 KiB where the loader keeps its tables",
             "leave 0x1000 to 0x10000 or 0x90000 to 0x9f000 free, 1 MiB is the usual place",
         )
-    for gpa, _, _, size in image.segments:
+    for gpa, offset, _, size in image.segments:
         end = gpa + size
         if gpa < LEGACY_END and end > LEGACY_HOLE and end <= top:
+            what, remedy = "it covers", "link it at 1 MiB"
+            if offset == 0 and end <= LEGACY_END and image.high > LEGACY_END:
+                what = "its ELF headers, which the linker loads in front of the code, cover"
+                remedy = "link it with -n (gcc -Wl,-n), which does not load them"
             raise ImageError(
                 "image-place",
-                "it covers %#x to %#x, which holds the screen and the firmware area"
-                % (max(gpa, LEGACY_HOLE), min(end, LEGACY_END)),
-                "link it at 1 MiB",
+                "%s %#x to %#x, which holds the screen and the firmware area"
+                % (what, max(gpa, LEGACY_HOLE), min(end, LEGACY_END)),
+                remedy,
             )
         if end > top:
             raise _too_big(image, end, top, beside)

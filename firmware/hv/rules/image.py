@@ -31,6 +31,7 @@ LINUX_OLDEST = 0x205
 # Multiboot 0.6.96 and Multiboot2 2.0.
 MULTIBOOT1, MULTIBOOT1_SEARCH = 0x1BADB002, 8192
 MULTIBOOT2, MULTIBOOT2_SEARCH = 0xE85250D6, 32768
+HEADER_LOOK = 65536  # how far a multiboot header is looked for that is out of place
 MULTIBOOT1_KLUDGE = 1 << 16
 MULTIBOOT1_KNOWN = 0x7  # page-aligned modules, memory map, video mode
 MB2_ADDRESS, MB2_ENTRY, MB2_OPTIONAL = 2, 3, 1
@@ -100,6 +101,8 @@ def inspect(data, kind=None):
             'give a Linux bzImage, a multiboot kernel or an ELF file, or say kind = "flat",'
             ' "flat32" or "flat64" for raw code',
         )
+    if kind is None and found in ("elf32", "elf64"):
+        _no_broken_header(data, found)
     if found not in KINDS:
         raise ImageError(
             "kind-unknown", "no kind %s" % found, "use one of %s" % ", ".join(KINDS))
@@ -173,6 +176,31 @@ def find_multiboot2(data):
         if at + 16 <= len(data) and sum(field(data, at, "<IIII")) & 0xFFFFFFFF == 0:
             return at
     return None
+
+
+def _no_broken_header(data, kind):
+    """An ELF file is not entered as one when its author gave it a multiboot header that
+    loaders overlook."""
+    head = bytes(data[:HEADER_LOOK])
+    for magic, limit, step, words in (
+            (MULTIBOOT1, MULTIBOOT1_SEARCH, 4, 3), (MULTIBOOT2, MULTIBOOT2_SEARCH, 8, 4)):
+        word = struct.pack("<I", magic)
+        at = head.find(word)
+        while 0 <= at <= len(head) - 4 * words:
+            right = sum(struct.unpack_from("<%dI" % words, head, at)) & 0xFFFFFFFF == 0
+            what = "its multiboot header at %#x of the file " % at
+            if right and at % step:
+                what += "is not at a multiple of %d" % step
+                raise ImageError("image-header", what, "write .balign %d before it" % step)
+            if right and at + 4 * words > limit:
+                raise ImageError(
+                    "image-header", what + "is not in the first %d KiB" % (limit >> 10),
+                    "have the linker put its section first")
+            if not right and at % step == 0 and at < limit:
+                raise ImageError(
+                    "image-header", what + "has a wrong checksum",
+                    'make its %d words add up to 0, or say kind = "%s"' % (words, kind))
+            at = head.find(word, at + 1)
 
 
 def _load_fields(data, kind, header_at, fields):

@@ -171,6 +171,9 @@ RULES = {
     "image-program": ("a program needs its operating system", "give a kernel"),
     "image-old": ("the loader speaks the boot protocol since 2.05", "take a newer kernel"),
     "image-features": ("the image insists on what is not there", "build it without"),
+    "image-header": (
+        "loaders do not find it, and the file would be entered without multiboot",
+        "align it, and put it into the first 8 KiB"),
     "image-entry": ("the first instruction must be in it", "link it again"),
     "image-overlap": ("the later part would overwrite the earlier", "link it again"),
     "image-truncated": ("a part of the image is missing", "get the whole file"),

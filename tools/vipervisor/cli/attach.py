@@ -13,8 +13,8 @@ import time
 from typing import Any
 
 from .. import registry, signals, terminal
-from ..channel import GuestInfo, Type
-from ..errors import HostError, MonitorError
+from ..channel import End, GuestInfo, Type
+from ..errors import HostError, MonitorError, WaitTimeout
 from ..link import Link
 from . import common
 
@@ -143,8 +143,8 @@ def exec_main(options: argparse.Namespace) -> int:
     except MonitorError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except BaseException:
-        if signals.interrupted() is not None:
+    except BaseException as error:
+        if signals.interrupted() is not None or isinstance(error, WaitTimeout):
             interrupt(machine, ended)
         raise
     finally:
@@ -153,8 +153,10 @@ def exec_main(options: argparse.Namespace) -> int:
 
 
 def interrupt(machine: dict[str, Any], ended: threading.Event) -> None:
-    """Ctrl-C at the prompt until the code has ended: the monitor does not take one for what
-    has just begun."""
+    """What has not ended yet is native code, which listens to Ctrl-C at the prompt alone,
+    and not to one for what has just begun."""
+    if ended.is_set():
+        return
     with contextlib.suppress(HostError, OSError), registry.connect(machine, "prompt") as sock:
         for _ in range(_TRIES):
             sock.sendall(b"\x03")
