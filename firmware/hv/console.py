@@ -27,7 +27,7 @@ class Console:
         return _text(data)
 
     def write(self, what):
-        """Types text; returns how many bytes the guest's line took."""
+        """Types text or bytes (else TypeError); returns how many bytes the guest's line took."""
         data = what.encode() if isinstance(what, str) else what
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError("%r is neither text nor bytes" % (what,))
@@ -45,7 +45,8 @@ class Console:
     def expect(self, pattern, timeout=10):
         """Waits until the text or regular expression appears; returns what came before and with
         it, without terminal escapes. The search starts where the last read() or expect() ended.
-        TimeoutError after `timeout` seconds (None: never), with its last lines."""
+        TimeoutError after `timeout` seconds (None: never), with its last lines; TypeError: neither
+        text nor a regular expression."""
         found = pattern
         if isinstance(pattern, str):
             try:

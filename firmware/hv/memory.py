@@ -69,7 +69,8 @@ class Memory:
         _hv.guest_write(self._id, start, value)
 
     def find(self, what, start=0, end=None):
-        """The address of the first `what` (bytes) at or above start, or None."""
+        """The address of the first `what` (bytes) at or above start, or None. TypeError: no
+        bytes."""
         if not isinstance(what, (bytes, bytearray)):
             raise TypeError("%r is no bytes; write find(b\"text\")" % (what,))
         end = min(self.size, 0xC000_0000) if end is None else end
