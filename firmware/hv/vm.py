@@ -178,8 +178,8 @@ class Guest:
     def __init__(self, name, cpus=1, memory="256M", devices=(), paravirt=True, hide=(),
                  cpuid=(), msr=(), _id=None):
         """cpus: how many, or their numbers (0: in slices); memory: bytes, or "64M". ValueError:
-        names, sizes, devices or features that cannot be; TypeError: of a wrong type; OSError: EBUSY (a CPU is taken), ENOMEM,
-        EEXIST (the name), ENODEV (no virtualisation)."""
+        names, sizes, devices or features that cannot be; TypeError: of a wrong type;
+        OSError: EBUSY (a CPU is taken), ENOMEM, EEXIST (the name), ENODEV (no virtualisation)."""
         self.name = name
         self.cpuid, self.msr = own("cpuid", cpuid), own("msr", msr)
         devices = _devices(devices)
