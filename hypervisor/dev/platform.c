@@ -46,6 +46,7 @@ static void set_deadline(struct platform *p, uint64_t tsc) {
     uint64_t next = pit_next(&p->pit);
     next = rtc_next(&p->rtc) < next ? rtc_next(&p->rtc) : next;
     next = p->pmtimer.next_tsc < next ? p->pmtimer.next_tsc : next;
+    next = p->hpet.next_tsc < next ? p->hpet.next_tsc : next;
     p->deadline = next;
     if (p->uart.stalled) {
         look_soon(p, tsc);
@@ -58,6 +59,32 @@ static void take_uart_line(struct platform *p) {
     }
     platform_line(p, IRQ_COM1, p->uart.line);
     p->uart.fell = p->uart.changed = false;
+}
+
+static void take_hpet_pins(struct platform *p) {
+    uint32_t held = p->hpet.pins, moved = held ^ p->hpet_pins;
+    for (uint32_t pins = moved | p->hpet.pulses; pins != 0; pins &= pins - 1) {
+        uint8_t pin = (uint8_t)__builtin_ctz(pins);
+        if (p->hpet.pulses >> pin & 1) {
+            platform_line(p, pin, true);
+        }
+        platform_line(p, pin, held >> pin & 1);
+    }
+    p->hpet_pins = held;
+    p->hpet.pulses = 0;
+}
+
+void platform_hpet(struct platform *p, uint64_t tsc, uint64_t offset, uint8_t size, bool write, uint64_t *value) {
+    if (write) {
+        hpet_write(&p->hpet, tsc, offset, size, *value);
+    } else {
+        if (tsc >= p->hpet.next_tsc) { // its status shows what is due
+            hpet_update(&p->hpet, tsc);
+        }
+        *value = hpet_read(&p->hpet, tsc, offset, size);
+    }
+    take_hpet_pins(p);
+    set_deadline(p, tsc);
 }
 
 static void pulse_timer(struct platform *p) {
@@ -95,6 +122,7 @@ void platform_init(struct platform *p, uint64_t tsc_hz, uint64_t unix_seconds, u
     pci_init(&p->pci);
     fwcfg_init(&p->fwcfg, 1, memory);
     crtc_init(&p->crtc);
+    hpet_init(&p->hpet, tsc_hz);
     platform_line(p, IRQ_TIMER, p->pit.out0);
     p->pic.chip[0].irr = 0; // the level it starts from is no edge
     set_deadline(p, 0);
@@ -420,6 +448,10 @@ uint64_t platform_update(struct platform *p, struct console *c, uint64_t tsc) {
     if (tsc >= p->pmtimer.next_tsc) {
         pmtimer_update(&p->pmtimer, tsc);
         platform_line(p, IRQ_SCI, p->pmtimer.line);
+    }
+    if (tsc >= p->hpet.next_tsc) {
+        hpet_update(&p->hpet, tsc);
+        take_hpet_pins(p);
     }
     if (p->uart.stalled || console_has_input_for_com1(c)) {
         uart_poll(&p->uart, c);

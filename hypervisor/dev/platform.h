@@ -12,6 +12,7 @@
 #include "dev/console.h"
 #include "dev/crtc.h"
 #include "dev/fwcfg.h"
+#include "dev/hpet.h"
 #include "dev/ioapic.h"
 #include "dev/kbc.h"
 #include "dev/pci.h"
@@ -48,6 +49,8 @@ struct platform {
     struct pci pci;
     struct fwcfg fwcfg;
     struct crtc crtc;
+    struct hpet hpet;
+    uint32_t hpet_pins; // what it held when last looked at
     uint32_t exit_status;          // last write to port 0xF4
     uint8_t port92, reset_control; // 0x92, 0xCF9
     uint8_t post_code;             // port 0x80
@@ -60,6 +63,9 @@ void platform_init(struct platform *p, uint64_t tsc_hz, uint64_t unix_seconds, u
 // masked to the size. False: nobody claims the port.
 bool platform_io(struct platform *p, struct console *c, uint64_t tsc, uint16_t port, uint8_t size, bool write,
     uint32_t *value, enum platform_action *action);
+
+// One access to the HPET's memory; a write may move p->deadline.
+void platform_hpet(struct platform *p, uint64_t tsc, uint64_t offset, uint8_t size, bool write, uint64_t *value);
 
 // The one place where interrupt lines end. Lines that no interrupt controller has are
 // left alone.

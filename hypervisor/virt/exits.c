@@ -160,16 +160,7 @@ static inline __attribute__((always_inline)) bool port_access(struct vcpu *v, ui
     if (__builtin_expect(action != PLATFORM_GO_ON, 0) && action != PLATFORM_STALL) {
         io_action(v, action);
     }
-    irq_flush(g, v);
-    // vCPU 0 looks after the devices' timers and the 8259.
-    struct vcpu *first = g->vcpus[0];
-    uint32_t wanted = g->platform.deadline < first->timer_next - g->tsc_start ? REQ_TIMER : 0;
-    if (platform_irq_pending(&g->platform) && !v->window_open_wanted) {
-        wanted |= REQ_IRQ;
-    }
-    if (wanted != 0) {
-        vcpu_request(first, wanted);
-    }
+    irq_after_access(g, v);
     return action != PLATFORM_STALL;
 }
 

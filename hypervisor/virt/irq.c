@@ -229,10 +229,27 @@ static bool ioapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t 
     return true;
 }
 
+static bool hpet_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write,
+    uint64_t *value) {
+    struct guest *g = context;
+    if (offset % size != 0) {
+        *value = UINT64_MAX;
+        return true;
+    }
+    guest_lock(g);
+    platform_hpet(&g->platform, guest_tsc(g), offset, size, write, value);
+    irq_after_access(g, v);
+    guest_unlock(g);
+    return true;
+}
+
 int irq_map(struct guest *g) {
     g->mmio.elsewhere = lapic_elsewhere;
     int error = mmio_register(g, APIC_BASE_ADDRESS, APIC_PAGE, lapic_mmio, g);
-    return error != 0 ? error : mmio_register(g, IOAPIC_ADDRESS, APIC_PAGE, ioapic_mmio, g);
+    if (error == 0) {
+        error = mmio_register(g, IOAPIC_ADDRESS, APIC_PAGE, ioapic_mmio, g);
+    }
+    return error != 0 ? error : mmio_register(g, HPET_ADDRESS, HPET_SIZE, hpet_mmio, g);
 }
 
 bool irq_is_msr(uint32_t index) {

@@ -35,6 +35,20 @@ static inline void irq_flush(struct guest *g, struct vcpu *from) {
     }
 }
 
+// What a device was asked to do by `v`, which runs on this CPU and holds the lock, goes on:
+// vCPU 0 looks after the devices' timers and the 8259.
+static inline __attribute__((always_inline)) void irq_after_access(struct guest *g, struct vcpu *v) {
+    irq_flush(g, v);
+    struct vcpu *first = g->vcpus[0];
+    uint32_t wanted = g->platform.deadline < first->timer_next - g->tsc_start ? REQ_TIMER : 0;
+    if (platform_irq_pending(&g->platform) && !v->window_open_wanted) {
+        wanted |= REQ_IRQ;
+    }
+    if (wanted != 0) {
+        vcpu_request(first, wanted);
+    }
+}
+
 // On the vCPU's own CPU:
 bool irq_pending(struct vcpu *v); // the CPU could take one, were IF set
 uint8_t irq_take(struct vcpu *v); // acknowledges it; after irq_pending

@@ -2,7 +2,7 @@
 // sources: hypervisor/dev/platform.c hypervisor/dev/pic.c hypervisor/dev/ioapic.c hypervisor/dev/pit.c
 // sources: hypervisor/dev/rtc.c
 // sources: hypervisor/dev/uart.c hypervisor/dev/pmtimer.c hypervisor/dev/kbc.c hypervisor/dev/console.c
-// sources: hypervisor/dev/pci.c hypervisor/dev/fwcfg.c hypervisor/dev/crtc.c
+// sources: hypervisor/dev/pci.c hypervisor/dev/fwcfg.c hypervisor/dev/crtc.c hypervisor/dev/hpet.c
 #include "check.h"
 #include "dev/platform.h"
 

@@ -22,6 +22,7 @@ SELF_CHECKING = [
     "exits-msr",
     "exits-xsetbv",
     "fpu",
+    "hpet",
     "ioapic",
     "samerip",
     "tasks",
