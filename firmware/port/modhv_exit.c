@@ -374,14 +374,14 @@ static mp_obj_t exit_done(mp_obj_t self) {
     }
     struct exit_message *m = &v->message;
     if (!m->answered && !m->asked_core) {
-        bool reads = v->exit.kind == EXIT_CPUID || v->exit.kind == EXIT_RDMSR || v->exit.kind == EXIT_HYPERCALL
-            || ((v->exit.kind == EXIT_IO || v->exit.kind == EXIT_NESTED_FAULT) && !is_write(v));
+        uint32_t must = IS(CPUID) | IS(EXCEPTION) | IS(RDMSR) | IS(HYPERCALL)
+            | (is_write(v) ? 0 : IS(IO) | IS(NESTED_FAULT));
         if (m->instead == 0) { // Python was only asked first
             exit_ask_core(self);
             if (vcpu_of(MP_OBJ_TO_PTR(self)) == NULL) {
                 return mp_const_true;
             }
-        } else if (reads) {
+        } else if (must >> v->exit.kind & 1) {
             return mp_const_false;
         }
     }

@@ -20,8 +20,25 @@ static bool claimable(uint32_t kind) {
         && kind != EXIT_NMI_WINDOW;
 }
 
+// Faults that can be given to the guest as they came. #BP and #OF belong to an instruction
+// whose length nobody told, #DF and #MC to the machine.
+#define CLAIMED_EXCEPTIONS (1u << EXC_DE | 1u << EXC_BR | 1u << EXC_UD | 1u << EXC_NM | 1u << EXC_TS \
+    | 1u << EXC_NP | 1u << EXC_SS | 1u << EXC_GP | 1u << EXC_PF | 1u << EXC_MF | 1u << EXC_XM)
+
+static uint32_t claimed_exceptions(const struct claims *c) {
+    uint32_t vectors = 0;
+    for (uint32_t left = c->by_kind[EXIT_EXCEPTION]; left != 0; left &= left - 1) {
+        const struct claim *k = &c->claim[__builtin_ctz(left)];
+        for (uint32_t vector = 0; vector < 32; vector++) {
+            vectors |= vector - k->low <= k->span ? UINT32_C(1) << vector : 0;
+        }
+    }
+    return vectors & CLAIMED_EXCEPTIONS;
+}
+
 void claims_apply(struct vcpu *v) {
     struct claims *c = &v->guest->claims;
+    v->exceptions = claimed_exceptions(c); // from the next vcpu_load() on
     exit_handler **handlers = trace_under(v);
     for (uint32_t kind = 0; kind < EXIT_KINDS; kind++) {
         uint32_t slots = c->by_kind[kind] | c->by_kind[CLAIM_RAW];
@@ -308,6 +325,9 @@ void claim_unfault(struct vcpu *v) {
 
 void claim_inject(struct vcpu *v, uint8_t vector, bool has_error, uint32_t error) {
     virt->uninject(v);
+    if (v->exit.kind == EXIT_EXCEPTION && vector == EXC_PF && v->exit.exception.vector == EXC_PF) {
+        virt->reg_set(v, REG_CR2, v->exit.exception.address);
+    }
     vcpu_inject_exception(v, vector, has_error, error);
     v->message.injected = v->message.moved = true;
     v->message.state = VCPU_RUNNABLE;

@@ -185,13 +185,16 @@ static void asid_give(uint32_t cpu, uint32_t asid) {
     }
 }
 
+static void svm_set_exceptions(struct vcpu *v, uint32_t vectors) {
+    // A guest that makes #AC or #DB fault while it is delivered would keep the CPU
+    // for ever inside one instruction (CVE-2015-5307, CVE-2015-8104).
+    svm_vmcb(v)->intercept_exceptions = UINT32_C(1) << EXC_AC | UINT32_C(1) << EXC_DB | vectors;
+}
+
 static void set_intercepts(struct vmcb *b) {
     // Debug registers are moved by vcpu_debug_arm, so the guest never sees the
     // CPU's own.
     b->intercept_dr_read = b->intercept_dr_write = 0xFFFF;
-    // A guest that makes #AC or #DB fault while it is delivered would keep the CPU
-    // for ever inside one instruction (CVE-2015-5307, CVE-2015-8104).
-    b->intercept_exceptions = UINT32_C(1) << EXC_AC | UINT32_C(1) << EXC_DB;
     // Task switches and most moves to control registers run natively.
     b->intercept_cr_write = 1 << 4; // CPUID may hide what the CPU would let pass
     b->intercept_vector3 = INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_SMI | INTERCEPT_INIT |
@@ -395,6 +398,7 @@ const struct vcpu_ops svm_ops = {
     .cr8_set = svm_cr8_set,
     .cr8_watch = svm_cr8_watch,
     .set_tsc_offset = svm_set_tsc_offset,
+    .set_exceptions = svm_set_exceptions,
     .explain = svm_explain,
     .field_get = svm_field_get,
 };

@@ -74,6 +74,7 @@ int vcpu_load(struct vcpu *v) {
         return error;
     }
     virt->set_tsc_offset(v, v->tsc_offset); // a start or a pause may have moved it
+    virt->set_exceptions(v, v->exceptions);
     insn_cache_sync(v->insns, v->guest->nested_generation);
     state_load(v, cpu);
     cpu->loaded = v;

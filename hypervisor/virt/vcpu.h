@@ -59,9 +59,9 @@ enum { EVENT_EXTERNAL = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFTWARE = 
 #define EVENT_HAS_ERROR (UINT32_C(1) << 11)
 #define EVENT_VALID (UINT32_C(1) << 31)
 
-enum { EXC_DE = 0, EXC_DB = 1, EXC_NMI = 2, EXC_BP = 3, EXC_OF = 4, EXC_UD = 6, EXC_NM = 7,
+enum { EXC_DE = 0, EXC_DB = 1, EXC_NMI = 2, EXC_BP = 3, EXC_OF = 4, EXC_BR = 5, EXC_UD = 6, EXC_NM = 7,
        EXC_DF = 8, EXC_TS = 10, EXC_NP = 11, EXC_SS = 12, EXC_GP = 13, EXC_PF = 14, EXC_MF = 16,
-       EXC_AC = 17 };
+       EXC_AC = 17, EXC_XM = 19 };
 
 // Reasons to leave the run loop, set by anybody (atomically), cleared by the
 // owner. Zero is the hot case and the only thing entry tests.
@@ -112,6 +112,7 @@ struct vcpu {
     uint32_t cpu; // physical CPU index
     uint64_t timer_next; // host TSC of the guest's next timer event; UINT64_MAX: none
     uint64_t nested_seen; // generation of the nested tables last flushed for
+    uint32_t exceptions; // bit: vector; they exit for Python
     uint64_t tsc_offset;
     uint64_t tsc_adjust; // IA32_TSC_ADJUST: what the guest added to tsc_offset
     uint64_t clock_msr; // its pvclock page (pvclock.h), 0: none
@@ -267,6 +268,8 @@ struct vcpu_ops {
     void (*cr8_set)(struct vcpu *v, uint8_t value);
     void (*cr8_watch)(struct vcpu *v, bool on);
     void (*set_tsc_offset)(struct vcpu *v, uint64_t offset);
+    // These exceptions exit, besides those that always do (bit: vector).
+    void (*set_exceptions)(struct vcpu *v, uint32_t vectors);
     // On a failed entry or for hv.why(): which manual rule is broken, in words.
     void (*explain)(struct vcpu *v, char *buffer, size_t size);
     // Control-structure field by the manual's encoding/offset, for introspection.

@@ -113,8 +113,6 @@ static void write_controls(struct vcpu *v) {
     vmx_write(VMCS_SECONDARY_CONTROLS, m->secondary);
     vmx_write(VMCS_EXIT_CONTROLS, m->exit);
     vmx_write(VMCS_ENTRY_CONTROLS, m->entry);
-    // #DB and #AC: see fill_exception. #MC belongs to the machine.
-    vmx_write(VMCS_EXCEPTION_BITMAP, UINT32_C(1) << EXC_DB | UINT32_C(1) << EXC_AC | UINT32_C(1) << EXC_MC);
     vmx_write(VMCS_PAGE_FAULT_ERROR_CODE_MASK, 0);
     vmx_write(VMCS_PAGE_FAULT_ERROR_CODE_MATCH, 0);
     vmx_write(VMCS_CR3_TARGET_COUNT, 0);
@@ -264,6 +262,13 @@ static void enter(struct vcpu *v, struct exit_record *e) {
     vmx_run(v, e, once);
 }
 
+static void set_exceptions(struct vcpu *v, uint32_t vectors) {
+    (void)v;
+    // #DB and #AC: see fill_exception. #MC belongs to the machine.
+    vmx_write(VMCS_EXCEPTION_BITMAP,
+        UINT32_C(1) << EXC_DB | UINT32_C(1) << EXC_AC | UINT32_C(1) << EXC_MC | vectors);
+}
+
 static void set_tsc_offset(struct vcpu *v, uint64_t offset) {
     v->tsc_offset = offset;
     vmx_write(VMCS_TSC_OFFSET, offset);
@@ -316,6 +321,7 @@ const struct vcpu_ops vmx_ops = {
     .vectoring = vmx_vectoring,
     .window = vmx_window,
     .set_tsc_offset = set_tsc_offset,
+    .set_exceptions = set_exceptions,
     .explain = vmx_explain,
     .field_get = field_get,
 };

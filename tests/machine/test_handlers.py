@@ -6,7 +6,7 @@ import re
 
 import pytest
 from machine.claims import LIMIT, Boot, Claims
-from vipervisor import MonitorError
+from vipervisor import MonitorError, paths
 
 pytestmark = pytest.mark.machine
 
@@ -58,6 +58,29 @@ def test_answers(boot: Boot) -> None:
     assert "rdmsr c0de: 1122334455667788 trap -1\n" in text and "wrmsr c0de: trap 13\n" in text
     assert "trap 6\n" in text and "rdmsr c0e0: 0 trap 13\n" in text
     assert c.exec("print(written)").strip() == str([(0x1122334455667788, True)])
+
+
+def test_exceptions(boot: Boot) -> None:
+    c = Claims(boot, files={"e.elf": paths.build_dir() / "guests" / "exits-exception.elf"})
+    text = c.run(
+        "turns = [lambda x: x.inject(13, 0), lambda x: x.core()]\n"
+        "@g.on('exception', vector=(5, 7), instead=True)\n"
+        "def answer(x):\n"
+        " if turns: turns.pop()(x)\n"
+        " else: x.rip += 2\n",  # stepped over
+        "ud=1 ud=1 ud=1",
+    )
+    assert re.findall(r"ud2: trap (-?\d+)", text) == ["6", "13", "-1"]
+    # All that exit reach the guest as they would without, page faults with CR2 included.
+    c.exec(
+        "g.reset().load('e.elf')\nanswer.remove(); seen, noted = [], []\n"
+        "g.on('exception', lambda x: seen.append(x.vector))\n"
+        "w = g.watch('exception', lambda seen: noted.append(seen.vector))\ng.start()"
+    )
+    assert c.machine.wait_end("claims", LIMIT).status == 0, c.console.text
+    assert re.search(r"^[1-9]\d* passed, 0 failed", c.console.text, re.MULTILINE)
+    c.exec("hv.clock.until(lambda: len(noted) == len(seen) > 5, 60, 'records')")
+    assert c.exec("print(noted == seen, 14 in seen)").strip() == "True True"
 
 
 def test_instead_and_after_of_one_exit(boot: Boot) -> None:
