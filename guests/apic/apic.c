@@ -200,6 +200,22 @@ static bool count_rises(void) {
     return now > last;
 }
 
+// How much of the count an interrupt with its EOI takes at the least: a lot where Python sees
+// the EOI, above all in Bochs, whose time runs ahead while a CPU waits.
+static uint32_t interrupt_ticks(void) {
+    uint32_t least = UINT32_MAX / 16; // four periods of four are a count
+    apic_write(APIC_LVT_TIMER, LVT_MASKED | VTIMER);
+    for (unsigned i = 0; i < 5; i++) {
+        uint32_t before = apic_read(APIC_CURRENT);
+        self(V40);
+        open_window();
+        uint32_t took = before - apic_read(APIC_CURRENT);
+        least = took < least ? took : least;
+    }
+    apic_write(APIC_LVT_TIMER, VTIMER);
+    return least;
+}
+
 static void check_one_shot(void) {
     uint32_t before = apic_hits[VTIMER];
     apic_write(APIC_LVT_TIMER, VTIMER);
@@ -210,9 +226,13 @@ static void check_one_shot(void) {
     uint32_t second = apic_read(APIC_CURRENT);
     CHECK("the count falls", second < first && second > 0, "%u to %u", first, second);
     CHECK("INITIAL reads back", apic_read(APIC_INITIAL) == 4000000000u, "%u", apic_read(APIC_INITIAL));
+    uint32_t handled = interrupt_ticks();
     apic_write(APIC_INITIAL, 0);
     CHECK("0 stops it", apic_read(APIC_CURRENT) == 0, "%u", apic_read(APIC_CURRENT));
     uint32_t count = (first - second) * 5; // some 5 ms
+    if (count < 4 * handled) {
+        count = 4 * handled; // a period must leave room for more than its handler
+    }
     apic_write(APIC_INITIAL, count);
     CHECK("one-shot comes", apic_wait(VTIMER, before + 1, WAIT_MS), "did not");
     delay_ms(10);

@@ -41,6 +41,12 @@ _start:
     add $8, %edi
     loop 2b
 
+    mov $first_cpu, %edi
+
+// From protected mode to 64-bit code at EDI, with the tables above: the first CPU, and others
+// (smp/ap.S).
+    .global enter_long_mode
+enter_long_mode:
     mov $CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT, %eax
     mov %eax, %cr4
     mov $boot_pml4, %eax
@@ -71,6 +77,9 @@ long_mode:
     mov %eax, %fs
     mov %eax, %gs
     fninit
+    mov %edi, %eax
+    jmp *%rax
+first_cpu:
     mov $stack_top, %rsp
     call runtime_main
 4:  hlt

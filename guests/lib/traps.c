@@ -29,8 +29,6 @@ struct fixup {
 extern const struct fixup fixups_start[], fixups_end[];
 extern uint8_t vector_stubs[];
 extern uint64_t boot_gdt[];
-extern uint8_t user_return[]; // user.S
-extern uint64_t user_saved_rsp;
 
 volatile struct trap last_trap;
 volatile uint64_t irq_count[16];

@@ -70,5 +70,9 @@ void pit_periodic(unsigned hz); // channel 0, mode 2, IRQ 0
 // user.S: runs `code` at CPL 3 until it traps; the trap is in last_trap.
 void user_run(void (*code)(void));
 void user_run_with(void (*code)(void), uint64_t rflags); // 0x3002: may use ports
+// The same at CPL 0, where a hook must end it: RIP user_return, RSP user_saved_rsp.
+void kernel_run(void (*code)(void));
+extern uint8_t user_return[];
+extern uint64_t user_saved_rsp;
 
 #endif

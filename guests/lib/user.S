@@ -1,11 +1,7 @@
-// Runs code at CPL 3. Its first trap comes back here (traps.c).
+// Runs code at CPL 3, or at CPL 0. Its first trap comes back here: traps.c does it for CPL 3.
 #include "boot.h"
 
-    .text
-    .global user_run, user_run_with, user_return
-user_run:
-    mov $2, %esi // interrupts off, IOPL 0
-user_run_with:
+    .macro SAVE
     push %rbp
     push %rbx
     push %r12
@@ -13,6 +9,17 @@ user_run_with:
     push %r14
     push %r15
     mov %rsp, user_saved_rsp
+    .endm
+
+    .text
+    .global user_run, user_run_with, kernel_run, user_return
+kernel_run:
+    SAVE
+    jmp *%rdi
+user_run:
+    mov $2, %esi // interrupts off, IOPL 0
+user_run_with:
+    SAVE
     push $SEL_USER_DATA
     push $user_stack_top
     push %rsi // RFLAGS

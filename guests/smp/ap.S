@@ -1,5 +1,5 @@
 // Where the other CPUs start: real mode at a page below 1 MiB, then long mode with the
-// boot CPU's page tables and a stack of their own.
+// first CPU's page tables and a stack of their own.
 #include "boot.h"
 
 #define AP_PAGE 0x8000
@@ -27,18 +27,8 @@ protected:
     mov %eax, %ds
     mov %eax, %es
     mov %eax, %ss
-    mov $CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT, %eax
-    mov %eax, %cr4
-    mov $boot_pml4, %eax
-    mov %eax, %cr3
-    mov $MSR_EFER, %ecx
-    rdmsr
-    or $EFER_LME, %eax
-    wrmsr
-    mov $CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_PE, %eax
-    mov %eax, %cr0
-    lgdt boot_gdt_pointer
-    ljmp $SEL_CODE64, $ap_long
+    mov $ap_long, %edi
+    ljmp $SEL_CODE32, $enter_long_mode // not relative: this page is a copy
 
     .align 8
 gdt32:
@@ -52,14 +42,6 @@ ap_end:
 
     .code64
 ap_long:
-    mov $SEL_DATA, %eax
-    mov %eax, %ds
-    mov %eax, %es
-    mov %eax, %ss
-    xor %eax, %eax
-    mov %eax, %fs
-    mov %eax, %gs
-    fninit
     lidt ap_idt_pointer
     mov $1, %eax
     lock xadd %eax, ap_next

@@ -375,17 +375,5 @@ scenarios:
     .quad 0
     .popsection
 
-// kernel_run(code): as user_run, at CPL 0.
-    .global kernel_run
-kernel_run:
-    push %rbp
-    push %rbx
-    push %r12
-    push %r13
-    push %r14
-    push %r15
-    mov %rsp, user_saved_rsp
-    jmp *%rdi
-
     .bss
 scratch: .space 64

@@ -24,9 +24,6 @@ struct scenario {
     uint64_t flags;
 };
 extern const struct scenario scenarios[];
-extern uint8_t user_return[];
-extern uint64_t user_saved_rsp;
-void kernel_run(void (*code)(void));
 
 static struct {
     unsigned hits;

@@ -28,14 +28,9 @@ static uint64_t swap_bytes(uint64_t value, uint8_t size) {
     return __builtin_bswap64(value) >> (64 - size * 8);
 }
 
-static int move(struct emulation *m) {
+static int move(struct emulation *m, const struct operand *o) {
     const struct insn *i = m->insn;
-    struct operand o;
     bool swaps = i->op == OP_MOVBE;
-    int error = operand_of_insn(m, i->write ? ACCESS_WRITE : ACCESS_READ, &o);
-    if (error != 0) {
-        return error;
-    }
     if (i->write) {
         uint64_t value = other_operand(m);
         if (i->op == OP_MOV_SEGMENT) {
@@ -44,9 +39,9 @@ static int move(struct emulation *m) {
             value = s.selector;
         }
         value = swaps ? swap_bytes(value, i->size) : value;
-        operand_write(m, &o, &value);
+        operand_write(m, o, &value);
     } else {
-        uint64_t value = read_number(m, &o);
+        uint64_t value = read_number(m, o);
         emulate_load(m->v, i, swaps ? swap_bytes(value, i->size) : value);
     }
     return 0;
@@ -107,45 +102,30 @@ static int arithmetic(struct emulation *m) {
     return 0;
 }
 
-static int double_shift(struct emulation *m) {
+static int double_shift(struct emulation *m, const struct operand *o) {
     const struct insn *i = m->insn;
-    struct operand o;
-    int error = operand_of_insn(m, ACCESS_READ | ACCESS_WRITE, &o);
-    if (error != 0) {
-        return error;
-    }
-    uint64_t memory = read_number(m, &o);
+    uint64_t memory = read_number(m, o);
     uint8_t count = (uint8_t)(i->has_immediate ? i->immediate : m->v->gpr[GPR_RCX]);
     uint64_t fill = gpr_read(m->v, i->reg, i->reg_size, false);
     if (!alu_double_shift((enum insn_op)i->op, i->size, &memory, fill, count, &m->rflags)) {
         return -EINVAL;
     }
-    operand_write(m, &o, &memory);
+    operand_write(m, o, &memory);
     return 0;
 }
 
-static int multiply(struct emulation *m) {
+static int multiply(struct emulation *m, const struct operand *o) {
     const struct insn *i = m->insn;
-    struct operand o;
-    int error = operand_of_insn(m, ACCESS_READ, &o);
-    if (error != 0) {
-        return error;
-    }
     struct vcpu *v = m->v;
     bool known = alu_multiply((enum insn_op)i->op, i->size, &v->gpr[GPR_RAX], &v->gpr[GPR_RDX],
-        read_number(m, &o), &m->rflags);
+        read_number(m, o), &m->rflags);
     return known ? 0 : -EINVAL;
 }
 
-static int divide(struct emulation *m) {
+static int divide(struct emulation *m, const struct operand *o) {
     const struct insn *i = m->insn;
-    struct operand o;
-    int error = operand_of_insn(m, ACCESS_READ, &o);
-    if (error != 0) {
-        return error;
-    }
     struct vcpu *v = m->v;
-    uint64_t divisor = read_number(m, &o);
+    uint64_t divisor = read_number(m, o);
     bool is_signed = i->op == OP_IDIV;
     if (v->served.asking) {
         return -EAGAIN; // the number is not known yet
@@ -157,17 +137,12 @@ static int divide(struct emulation *m) {
     return 0;
 }
 
-static int exchange(struct emulation *m) {
+static int exchange(struct emulation *m, const struct operand *o) {
     const struct insn *i = m->insn;
-    struct operand o;
-    int error = operand_of_insn(m, ACCESS_READ | ACCESS_WRITE, &o);
-    if (error != 0) {
-        return error;
-    }
-    uint64_t memory = read_number(m, &o);
+    uint64_t memory = read_number(m, o);
     uint64_t other = other_operand(m);
     if (i->op == OP_XCHG) {
-        operand_write(m, &o, &other);
+        operand_write(m, o, &other);
         gpr_write(m->v, i->reg, i->reg_size, i->high_byte, memory);
         return 0;
     }
@@ -176,25 +151,20 @@ static int exchange(struct emulation *m) {
         return -EINVAL;
     }
     if (m->rflags & RFLAGS_ZF) {
-        operand_write(m, &o, &other);
+        operand_write(m, o, &other);
     } else {
-        operand_write(m, &o, &memory); // the CPU writes in any case (SDM 2A, CMPXCHG)
+        operand_write(m, o, &memory); // the CPU writes in any case (SDM 2A, CMPXCHG)
         gpr_write(m->v, GPR_RAX, i->size, false, memory);
     }
     return 0;
 }
 
 // CMPXCHG8B and CMPXCHG16B.
-static int exchange_pair(struct emulation *m) {
+static int exchange_pair(struct emulation *m, const struct operand *o) {
     struct vcpu *v = m->v;
     uint8_t half = m->insn->size / 2;
-    struct operand o;
-    int error = operand_of_insn(m, ACCESS_READ | ACCESS_WRITE, &o);
-    if (error != 0) {
-        return error;
-    }
     uint8_t bytes[16];
-    operand_read(m, &o, bytes);
+    operand_read(m, o, bytes);
     uint64_t low = 0, high = 0;
     memcpy(&low, bytes, half);
     memcpy(&high, bytes + half, half);
@@ -206,73 +176,54 @@ static int exchange_pair(struct emulation *m) {
         gpr_write(v, GPR_RAX, half, false, low);
         gpr_write(v, GPR_RDX, half, false, high);
     }
-    operand_write(m, &o, bytes);
+    operand_write(m, o, bytes);
     m->rflags = equal ? m->rflags | RFLAGS_ZF : m->rflags & ~RFLAGS_ZF;
     return 0;
 }
 
-static int conditional(struct emulation *m) {
+static int conditional(struct emulation *m, const struct operand *o) {
     const struct insn *i = m->insn;
-    bool sets = i->op == OP_SETCC;
-    struct operand o;
-    int error = operand_of_insn(m, sets ? ACCESS_WRITE : ACCESS_READ, &o);
-    if (error != 0) {
-        return error;
-    }
     uint64_t holds = alu_condition(i->condition, m->rflags);
-    if (sets) {
-        operand_write(m, &o, &holds);
+    if (i->op == OP_SETCC) {
+        operand_write(m, o, &holds);
     } else {
         // The memory is read and a 32-bit register extended whatever the condition.
-        uint64_t memory = read_number(m, &o);
+        uint64_t memory = read_number(m, o);
         gpr_write(m->v, i->reg, i->reg_size, false, holds ? memory : other_operand(m));
     }
     return 0;
 }
 
-static int vector_move(struct emulation *m) {
+static int vector_move(struct emulation *m, const struct operand *o) {
     const struct insn *i = m->insn;
-    struct operand o;
-    if (i->size > VECTOR_SIZE) {
-        return -EINVAL;
-    }
-    int error = operand_of_insn(m, i->write ? ACCESS_WRITE : ACCESS_READ, &o);
-    if (error != 0) {
-        return error;
-    }
     uint8_t bytes[VECTOR_SIZE];
     uint8_t *at = i->op == OP_VECTOR_HIGH ? bytes + VECTOR_HALF : bytes;
     vector_read(i->other_reg, bytes);
     if (i->write) {
-        operand_write(m, &o, at);
+        operand_write(m, o, at);
         return 0;
     }
     if (i->op == OP_VECTOR) {
         memset(bytes, 0, sizeof(bytes));
     }
-    operand_read(m, &o, at);
+    operand_read(m, o, at);
     vector_write(i->other_reg, bytes);
     return 0;
 }
 
 // The fault for EM, TS or an x87 exception that waits came before the access to memory, but
 // a CPU may look at the last of them only when it carries the instruction out.
-static int mmx_move(struct emulation *m) {
+static int mmx_move(struct emulation *m, const struct operand *o) {
     const struct insn *i = m->insn;
-    struct operand o;
     uint64_t value = 0;
-    int error = operand_of_insn(m, i->write ? ACCESS_WRITE : ACCESS_READ, &o);
-    if (error != 0) {
-        return error;
-    }
     if (x87_exception_waits()) {
         return emulation_fault(m, EXC_MF);
     }
     if (i->write) {
         value = mmx_read(i->other_reg);
-        operand_write(m, &o, &value);
+        operand_write(m, o, &value);
     } else {
-        value = read_number(m, &o);
+        value = read_number(m, o);
         if (!m->v->served.asking) {
             mmx_write(i->other_reg, value);
         }
@@ -280,12 +231,20 @@ static int mmx_move(struct emulation *m) {
     return 0;
 }
 
+static int with_operand(struct emulation *m, uint32_t access,
+    int (*insn)(struct emulation *m, const struct operand *o)) {
+    struct operand o;
+    int error = operand_of_insn(m, access, &o);
+    return error != 0 ? error : insn(m, &o);
+}
+
 int emulate_insn(struct emulation *m) {
+    const uint32_t both = ACCESS_READ | ACCESS_WRITE, one = m->insn->write ? ACCESS_WRITE : ACCESS_READ;
     switch (m->insn->op) {
         case OP_MOV:
         case OP_MOVBE:
         case OP_MOV_SEGMENT:
-            return move(m);
+            return with_operand(m, one, move);
         case OP_TOUCH: {
             struct operand o; // the byte that it names
             return operand_at(m, (enum vseg)m->insn->segment, insn_offset(m->v, m->insn), 1, ACCESS_READ, &o);
@@ -294,18 +253,19 @@ int emulate_insn(struct emulation *m) {
             return arithmetic(m);
         case OP_SHLD:
         case OP_SHRD:
-            return double_shift(m);
+            return with_operand(m, both, double_shift);
         case OP_MUL_WIDE:
         case OP_IMUL_WIDE:
-            return multiply(m);
+            return with_operand(m, ACCESS_READ, multiply);
         case OP_XCHG:
         case OP_CMPXCHG:
-            return exchange(m);
+            return with_operand(m, both, exchange);
         case OP_CMPXCHG_PAIR:
-            return exchange_pair(m);
+            return with_operand(m, both, exchange_pair);
         case OP_SETCC:
+            return with_operand(m, ACCESS_WRITE, conditional);
         case OP_CMOVCC:
-            return conditional(m);
+            return with_operand(m, ACCESS_READ, conditional);
         case OP_PUSH ... OP_JMP:
             return emulate_stack(m);
         case OP_JMP_FAR:
@@ -314,13 +274,13 @@ int emulate_insn(struct emulation *m) {
             return emulate_load_segment(m);
         case OP_DIV:
         case OP_IDIV:
-            return divide(m);
+            return with_operand(m, ACCESS_READ, divide);
         case OP_MMX:
-            return mmx_move(m);
+            return with_operand(m, one, mmx_move);
         case OP_VECTOR:
         case OP_VECTOR_LOW:
         case OP_VECTOR_HIGH:
-            return vector_move(m);
+            return m->insn->size <= VECTOR_SIZE ? with_operand(m, one, vector_move) : -EINVAL;
         default:
             return -EINVAL;
     }

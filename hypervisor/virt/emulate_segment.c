@@ -43,7 +43,7 @@ int segment_read(struct emulation *m, uint16_t selector, bool wide, uint64_t *at
     if (selector & SELECTOR_TI) {
         virt->seg_get(v, SEG_LDTR, &ldt);
         base = ldt.base;
-        limit = ldt.attributes & SEG_ATTR_UNUSABLE ? 0 : ldt.limit;
+        limit = ldt.limit;
     } else {
         base = virt->reg_get(v, REG_GDT_BASE);
         limit = virt->reg_get(v, REG_GDT_LIMIT);

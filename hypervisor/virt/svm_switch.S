@@ -201,25 +201,22 @@ svm_run:
     cmpl $SVM_NPF, %eax
     jne .Lfill_other
     call svm_fill_npf
+.Lfilled:
     movq SLOT_VCPU(%rsp), %rdi
     movq SLOT_RECORD(%rsp), %rsi
     jmp .Lstep
 
 .Lfill_other:
     call svm_fill
-    movq SLOT_VCPU(%rsp), %rdi
-    movq SLOT_RECORD(%rsp), %rsi
     xorl %edx, %edx // FETCH_UNKNOWN
     movq $-1, %rcx
-    jmp .Lstep
+    jmp .Lfilled
 
 .Lother_mode:
     call svm_fetch_state
     movq %rdx, %rcx
     movq %rax, %rdx
-    movq SLOT_VCPU(%rsp), %rdi
-    movq SLOT_RECORD(%rsp), %rsi
-    jmp .Lstep
+    jmp .Lfilled
 
     // The rarer entries, with C on both sides.
 .Lattention:

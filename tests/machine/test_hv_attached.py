@@ -166,10 +166,10 @@ def test_json_of_a_run(hv: Hv, backend: str) -> None:
     assert value["end"]["exits"]["cpuid"] > 0
 
 
-# The first line is read without asking.
+# The first line is read without asking, and at last all until stdin ends.
 COMMAND = (
     "uname -s; echo to stderr >&2; read first; echo got $first; "
-    "printf 'say: '; read line; echo $line; exit 3"
+    "printf 'say: '; read line; echo $line; cat; exit 3"
 )
 
 
@@ -179,12 +179,12 @@ def test_a_command_in_a_linux_guest(hv: Hv, backend: str) -> None:
              "console=ttyS0,115200 cryptomgr.notests quiet", "--backend", backend, "--timeout",
              "230", "--", f"({COMMAND})"]
     done = subprocess.run(
-        hv.command(*words), env=hv.env, input="at once\ntyped for it\n", capture_output=True,
+        hv.command(*words), env=hv.env, input="at once\ntyped for it\nrest", capture_output=True,
         text=True, timeout=239, check=False,
     )
     assert done.returncode == 3, done
     lines = done.stdout.splitlines()
-    assert lines == ["Linux", "to stderr", "got at once", "say: typed for it"], done
+    assert lines == ["Linux", "to stderr", "got at once", "say: typed for it", "rest"], done
 
 
 def test_new_makes_a_partition_that_boots(hv: Hv, backend: str, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ class Keys:
         self._leave = leave
         self._wake_read, self._wake_write = os.pipe()
         self.left = False  # by the leave key
+        self.ended = False  # by the end of input
 
     def stop(self) -> None:
         """End the iteration, from any thread."""
@@ -96,6 +97,7 @@ class Keys:
             except OSError:
                 return
             if not data:
+                self.ended = True
                 return
             if self._leave and stdin_is_terminal() and self._leave in data:
                 data = data[: data.index(self._leave)]

@@ -37,6 +37,7 @@ CRASHED = 126
 
 _SCRIPT = "script.py"
 _MATCH_BACK = 64 * 1024
+_END_OF_FILE = b"\x04"
 
 
 def add(commands: Any) -> None:
@@ -233,21 +234,31 @@ class Session:
         return console
 
     def _type(self, console: Console) -> None:
-        watched = False
+        watched, line_end = False, True
         for data in self.keys:
             if self._hold.watches and not watched:
                 watched = True
                 self._watch_port()
             if not self._hold.wait():
                 return
-            try:
-                while data:
-                    console.write(data[:512])
-                    data = data[512:]
-            except WaitTimeout:
-                continue  # the guest does not read: drop what it left
-            except HostError:
+            line_end = data.endswith(b"\n")
+            if not self._write(console, data):
                 return
+        if self._command is not None and self.keys.ended and self._hold.wait():
+            # A terminal's end of file behind a line; within one the first only ends that.
+            self._write(console, _END_OF_FILE if line_end else 2 * _END_OF_FILE)
+
+    def _write(self, console: Console, data: bytes) -> bool:
+        """False when nobody is there any more."""
+        try:
+            while data:
+                console.write(data[:512])
+                data = data[512:]
+        except WaitTimeout:
+            pass  # the guest does not read: drop what it left
+        except HostError:
+            return False
+        return True
 
     def _watch_port(self) -> None:
         """Have the hold told when the guest opens its serial port."""
