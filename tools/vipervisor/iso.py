@@ -3,8 +3,8 @@ input makes the same bytes: every date and every serial number is fixed."""
 
 from __future__ import annotations
 
-import hashlib
 import errno
+import hashlib
 import os
 import shutil
 import subprocess

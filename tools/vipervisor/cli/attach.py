@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from .. import registry, signals, terminal
-from ..channel import End, GuestInfo, Type
+from ..channel import GuestInfo, Type
 from ..errors import HostError, MonitorError, WaitTimeout
 from ..link import Link
 from . import common
