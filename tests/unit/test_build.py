@@ -141,3 +141,11 @@ def test_wrong_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
     with pytest.raises(HostError, match="no number of seconds"):
         iso.source_date()
+
+
+@pytest.mark.parametrize("said", ["Image size 1354s exceeds free space on media 100s", "Disk full"])
+def test_a_full_disk_is_said_in_one_sentence(said: str) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        iso._tool(["sh", "-c", f"echo '{said}' >&2; exit 32"])
+    with pytest.raises(HostError, match="sh failed with status 1; it said:\nno"):
+        iso._tool(["sh", "-c", "echo no >&2; exit 1"])

@@ -149,6 +149,29 @@ def test_check_shows_the_caret_without_colours(hv: Hv) -> None:
     assert [row["column"] for row in rows if row["rule"] == "name-reserved"] == [8]
 
 
+def test_a_warning_fails_only_the_strict(hv: Hv) -> None:
+    part = Path(hv.partition(one={"lines": ["up"]}))
+    assert json.loads(hv("check", str(part), "--json").stdout) == []
+    assert hv("check", str(part), "--strict").returncode == 0
+    part.write_text(part.read_text() + '[machine]\ncpus = 4\nmemory = "1G"\n')
+    done = hv("check", str(part))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"part\.toml:\d+: warning: cpus-unused: cpu 2, 3 of 4: .*; ", done.stdout)
+    assert re.search(r"part\.toml:\d+: warning: memory-unused: \d+M of 1G: .*; ", done.stdout)
+    assert "cpu 1  one\n" in done.stdout  # the map, all the same
+    assert hv("check", str(part), "--strict").stdout == done.stdout
+    assert hv("check", str(part), "--strict").returncode == 1
+    rows = json.loads(hv("check", str(part), "--json").stdout)
+    assert [(row["level"], row["rule"]) for row in rows] == [
+        ("warning", "cpus-unused"), ("warning", "memory-unused")]
+    part.write_text(part.read_text() + "x = 1\n")
+    rows = json.loads(hv("check", str(part), "--json").stdout)
+    assert [row["level"] for row in rows] == ["error"]
+    # It boots with its warnings.
+    part.write_text(part.read_text().replace("x = 1\n", ""))
+    assert hv("boot", str(part), "--dry-run").returncode == 0
+
+
 def test_new_passes_check(hv: Hv) -> None:
     image = hv.folder / "mine.elf"
     shutil.copy(sys.executable, image)  # an ELF64 file that is no kernel

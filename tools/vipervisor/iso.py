@@ -3,6 +3,7 @@ input makes the same bytes: every date and every serial number is fixed."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -216,6 +217,10 @@ def _xorriso(target: Path, tree: Path, hybrid: Path, esp: Path) -> None:
         with_target.unlink(missing_ok=True)
 
 
+# How xorriso and mtools say that the disk is full.
+_FULL = ("exceeds free space", "No space left on device", "Disk full")
+
+
 def _tool(words: Sequence[str | Path]) -> None:
     environment: Mapping[str, str] = {
         **os.environ,
@@ -235,5 +240,7 @@ def _tool(words: Sequence[str | Path]) -> None:
     except subprocess.TimeoutExpired:
         raise HostError(f"{words[0]} did not end within {_LIMIT} s") from None
     if done.returncode != 0:
+        if any(words in done.stderr for words in _FULL):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-3:])
         raise HostError(f"{words[0]} failed with status {done.returncode}; it said:\n{said}")

@@ -4,9 +4,11 @@ described in docs/cli.md."""
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -125,7 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 128 + number
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left has no place either
         place = f"{error.filename}: " if error.filename is not None else ""
-        common.complain(options.command, HostError(f"{place}{error.strerror or error}"))
+        full = error.errno == errno.ENOSPC and error.filename is None
+        remedy = f": make room where its output goes, or in {tempfile.gettempdir()}" if full else ""
+        common.complain(options.command, HostError(f"{place}{error.strerror or error}{remedy}"))
         return run.HOST_FAILURE if is_run else FAILURE_STATUS
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else FAILURE_STATUS
