@@ -18,6 +18,8 @@ MOVES = {
     "destroy": {state: None for state in STATES},
 }
 
+VERBS = ("load", "start", "pause", "resume", "stop", "reset", "destroy")  # in that order
+
 # What to do first, where it is not plain from the table.
 REMEDY = {
     ("load", "running"): "stop() and reset() it first",
@@ -33,7 +35,7 @@ REMEDY = {
 
 def legal(state):
     """The verbs that a guest in this state takes."""
-    return tuple([verb for verb in MOVES if state in MOVES[verb]])
+    return tuple([verb for verb in VERBS if state in MOVES[verb]])
 
 
 def refusal(name, state, verb):
@@ -52,10 +54,10 @@ class Moves:
     """hv.states(): which verb leads from which state where."""
 
     def rows(self):
-        rows = [("state",) + tuple(MOVES)]
+        rows = [("state",) + VERBS]
         for state in STATES:
             row = [state]
-            for verb in MOVES:
+            for verb in VERBS:
                 after = MOVES[verb].get(state, "-")
                 row.append("gone" if after is None else after)
             rows.append(tuple(row))

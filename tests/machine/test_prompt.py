@@ -72,6 +72,13 @@ def test_line_editing(boot: Boot) -> None:
     machine.prompt.expect(r"0\n7\n14\n>>> ", LIMIT)
     assert "line 1" in ask(machine, "1 / 0")
     assert "hv.guests()" in ask(machine, "help(hv)")
+    assert "mode: 64 and 32" in ask(machine, "help(hv.guest_from)")
+    assert ask(machine, "repr(hv.states()).split()[:4]") == "['state', 'load', 'start', 'pause']"
+    assert ask(machine, "g = hv.Guest('g', cpus=[0], memory='2M')") == ""
+    assert "instead=True" in ask(machine, "help(g.on)") and "walk(gva)" in ask(
+        machine, "help(g.vcpus[0])")
+    assert ask(machine, "g.on('cpuid', 5)").endswith("takes a function, not 5")
+    assert ask(machine, "g.destroy()") == ""
 
 
 @pytest.mark.parametrize(

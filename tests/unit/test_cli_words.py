@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from unit import images
 from unit.fake_setup import Hv
-from vipervisor import caret, explain, partition, schema
+from vipervisor import caret, explain, partition, paths, schema
 from vipervisor.cli import build_parser, completion
+from vipervisor.errors import HostError
 from vipervisor.explain_exits import KINDS, SVM, VM_ERRORS, VMX
 from vipervisor.explain_regs import msr
 
@@ -289,3 +290,21 @@ def test_dry_run_starts_nothing(hv: Hv) -> None:
     assert "-kernel" in done.stdout and "fake_qemu" in done.stdout
     assert "up" not in done.stdout.split()
     assert hv.leftovers() == []
+
+
+def test_new_with_an_image_of_ones_own(hv: Hv, monkeypatch: pytest.MonkeyPatch) -> None:
+    (hv.folder / "my-kernel.elf").write_bytes(images.multiboot1_elf())
+    done = hv("new", str(hv.folder / "a"), "--image", str(hv.folder / "my-kernel.elf"))
+    assert done.returncode == 0, done.stderr
+    text = (hv.folder / "a.toml").read_text()
+    assert 'name = "my_kernel"' in text and 'on_crash = "stop"' in text
+    done = hv("new", str(hv.folder / "b"), "--image", str(hv.folder / "none.elf"))
+    assert done.returncode == 1
+    assert "none.elf is missing: name the file that you have built\n" in done.stderr
+    # An installed package has no Makefile.
+    empty = hv.folder / "installed"
+    empty.mkdir()
+    monkeypatch.setattr(paths, "_INSTALLED", empty)
+    monkeypatch.delenv("VIPERVISOR_BUILD", raising=False)
+    with pytest.raises(HostError, match="the installed package has no guests"):
+        paths.built("guests/bench.elf")

@@ -304,7 +304,7 @@ def test_help(hv, capsys):
     hv._init(names)
     names["help"](hv)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 11 and "g.console.attach()" in lines[6]
+    assert len(lines) == 13 and "help(g.on)" in lines[10] and "g.console.attach()" in lines[6]
     g = hv.Guest("a", memory="2M")
     for asked, what in ((g, g), (hv.Guest, g), (g.console, g.console), (g.memory, g.memory)):
         names["help"](asked)

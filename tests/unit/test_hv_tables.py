@@ -309,3 +309,29 @@ def test_fw_cfg_has_the_map_that_the_loaders_tell(guest, world):
     assert (count, key, name.rstrip(b"\0")) == (1, 0x20, b"etc/e820")
     rows = [struct.unpack_from("<QQI", files, at) for at in range(68, len(files), 20)]
     assert rows == layout.e820(guest.memory_size) and size == 20 * len(rows)
+
+
+def test_help_knows_our_functions(world, capsys):
+    import builtins
+
+    import hv
+    from hv import help as texts
+
+    names = {}
+    texts.install(hv, names, lambda *what: print("built in"))
+    g = hv.Guest("a", memory="2M")
+    for what, text in ((hv, "g.on, g.watch"), (g, "help(g.on)"), (g.on, "instead=True"),
+                       (g.watch, "never"), (g.vcpus[0], "walk(gva)"), (hv.Device, "self.pulse()"),
+                       (hv.guest_from, "mode: 64"), (hv.policy, "old:"),
+                       (builtins.len, "built in")):
+        names["help"](what)
+        said = capsys.readouterr().out
+        assert text in said and all(len(line) <= 100 for line in said.splitlines()), said
+    for name in texts.FUNCTIONS:  # each is there
+        assert callable(getattr(hv, name, None) or getattr(g, name, None)), name
+
+
+def test_verbs_have_one_order():
+    from hv import moves
+
+    assert set(moves.VERBS) == set(moves.MOVES)

@@ -27,8 +27,17 @@ def built(name: str) -> Path:
     """A built file, or one sentence how to get it."""
     path = build_dir() / name
     if not path.is_file():
+        if name.startswith("guests/"):
+            raise HostError(f"{path} is missing: {guests_remedy()}")
         raise HostError(f"{path} is missing: run `make build` first")
     return path
+
+
+def guests_remedy() -> str:
+    """How to get the tree's guests, which an installed package does not have."""
+    if build_dir() == _INSTALLED:
+        return "the installed package has no guests; `make guests` builds them in the source tree"
+    return "run `make guests`"
 
 
 def program(variable: str, names: tuple[str, ...], what: str) -> Path:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from vipervisor import Guest
+from vipervisor import Guest, Machine
 
 BootGuest = Callable[..., Guest]
+SOURCE = Path(__file__).resolve().parents[1] / "kernel.S"
+LINK = ["-m32", "-nostdlib", "-static", "-Wl,-n,-Ttext=0x100000,--build-id=none"]
 
 
-@pytest.fixture
-def kernel() -> Path:
+@pytest.fixture(scope="session")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image under test: KERNEL, or what kernel.S becomes."""
     path = os.environ.get("KERNEL")
-    if not path:
-        pytest.fail("set KERNEL to the image under test", pytrace=False)
-    return Path(path).absolute()
+    if path:
+        return Path(path).absolute()
+    built = tmp_path_factory.mktemp("kernel") / "kernel.elf"
+    subprocess.run(["gcc", *LINK, "-o", built, SOURCE], check=True)
+    return built
 
 
 def test_boot(guest: BootGuest, kernel: Path) -> None:
@@ -35,7 +41,7 @@ def test_it_makes_few_exits(guest: BootGuest, kernel: Path) -> None:
 
 
 def test_two_guests_do_not_mind_each_other(
-    machine: Callable[..., object], kernel: Path, tmp_path: Path
+    machine: Callable[..., Machine], kernel: Path, tmp_path: Path
 ) -> None:
     text = "version = 1\n"
     for name in ("left", "right"):

@@ -106,7 +106,7 @@ def _guests() -> str:
     folder = paths.build_dir() / "guests"
     names = sorted(path.stem for path in folder.glob("*.elf"))
     if not names:
-        raise HostError(f"none under {folder}: run `make guests`")
+        raise HostError(f"none under {folder}: {paths.guests_remedy()}")
     linux = " and linux" if (folder / "linux" / "vmlinuz").is_file() else ", without linux"
     return f"{len(names)}{linux}"
 

@@ -12,6 +12,7 @@ from typing import Any
 from .. import partition, paths
 from ..errors import HostError, UsageError
 from . import common
+from .run import guest_name
 
 _BEAT = """\
 # {title}: check it with `hv check {file}`, boot it with `hv boot {file}`.
@@ -36,7 +37,13 @@ name = "{name}"
 cpus = 1
 memory = "16M"
 image = "{image}"
-{cmdline}on_crash = {{ do = "restart", max = 5, delay = "1s" }}
+{more}"""
+_BEAT_MORE = """\
+cmdline = "every=1000"        # milliseconds
+on_crash = { do = "restart", max = 5, delay = "1s" }
+"""
+_OWN_MORE = """\
+on_crash = "stop"             # its crash record and its memory stay to be looked at
 """
 
 
@@ -67,7 +74,10 @@ def main(options: argparse.Namespace) -> int:
 
     def place(path: Path) -> str:
         if not path.is_file():
-            raise HostError(f"{path} is missing: run `make guests`, or name your own with --image")
+            own = path == options.image
+            remedy = "name the file that you have built" if own else paths.guests_remedy()
+            more = "" if own else ", or name your own with --image"
+            raise HostError(f"{path} is missing: {remedy}{more}")
         text = os.path.relpath(path.resolve(), folder)
         if '"' in text or "\\" in text:
             raise UsageError(f"{path} has a quotation mark or a backslash in its name")
@@ -75,7 +85,9 @@ def main(options: argparse.Namespace) -> int:
 
     guests = paths.build_dir() / "guests"
     image = options.image or guests / "beat.elf"
-    name = "beat" if options.image is None else "guest"
+    name = guest_name(Path(image))
+    if options.linux and name == "linux":
+        name = "guest"
     text = _BEAT.format(
         title=target.stem, file=target, cpus=3 if options.linux else 2,
         memory="512M" if options.linux else "128M",
@@ -85,8 +97,8 @@ def main(options: argparse.Namespace) -> int:
         text += _LINUX.format(
             vmlinuz=place(linux / "vmlinuz"), initrd=place(linux / "initrd.cpio.gz")
         )
-    cmdline = 'cmdline = "every=1000"        # milliseconds\n' if options.image is None else ""
-    text += _GUEST.format(name=name, image=place(image), cmdline=cmdline)
+    more = _BEAT_MORE if options.image is None else _OWN_MORE
+    text += _GUEST.format(name=name, image=place(image), more=more)
     try:
         with target.open("x", encoding="utf-8") as file:
             file.write(text)
