@@ -18,7 +18,7 @@ PRICES = (
     ("a claimed kind (g.on), no handler for this one, on top", "60", "60", ("claimed",)),
     ("a handler of one line (g.on)", "3,500", "3,800", ("handler",)),
     ("a port read, device in Python (g.attach)", "5,200", "5,550", ("device",)),
-    ("a hypercall as a message to Python", "7,500", "8,100", ("python",)),
+    ("a hypercall as a message to Python", "4,050", "4,400", ("python",)),
 )
 
 
