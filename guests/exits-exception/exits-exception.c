@@ -62,6 +62,32 @@ static void check_faults(void) {
     expect("#UD right behind an exit", trap_was(TRAP_UD) && steps == 1, "%u steps", steps);
 }
 
+// The flags that a fault pushes have RF set, so that a breakpoint on its instruction does not
+// strike twice.
+static void check_resume_flag(void) {
+    enum { RFLAGS_RF = 1 << 16, NO_MSR = 0x1234567 };
+    if (cpu_is_tcg() && !under_vipervisor()) {
+        skip("a fault of RDMSR pushes RF", "this emulated CPU never does");
+        skip("a fault of MOV CR4 pushes RF", "this emulated CPU never does");
+        return;
+    }
+    trap_clear();
+    __asm__ volatile (GUARD("rdmsr") : : "c" (NO_MSR) : "rax", "rdx", "memory");
+    if (last_trap.taken || under_vipervisor()) {
+        expect("a fault of RDMSR pushes RF", trap_was(TRAP_GP) && (last_trap.flags & RFLAGS_RF), "flags %llx",
+            (unsigned long long)last_trap.flags);
+    } else {
+        skip("a fault of RDMSR pushes RF", "this CPU has every MSR");
+    }
+    trap_clear();
+    __asm__ volatile (GUARD("mov %0, %%cr4") : : "r" (1ull << 63) : "memory");
+    expect("a fault of MOV CR4 pushes RF", trap_was(TRAP_GP) && (last_trap.flags & RFLAGS_RF), "flags %llx",
+        (unsigned long long)last_trap.flags);
+    uint64_t flags;
+    __asm__ volatile ("pushfq\n pop %0" : "=r" (flags));
+    expect("RF is gone behind it", !(flags & RFLAGS_RF), "flags %llx", (unsigned long long)flags);
+}
+
 static unsigned breakpoints;
 static bool on_breakpoint(struct trap_frame *frame) {
     (void)frame;
@@ -124,6 +150,7 @@ static void check_user(void) {
 
 int guest_main(void) {
     check_faults();
+    check_resume_flag();
     trap_hook(TRAP_BP, on_breakpoint);
     __asm__ volatile ("int3; cpuid; int3" : : : "eax", "ebx", "ecx", "edx");
     expect("#BP twice, an exit between", breakpoints == 2, "%u", breakpoints);
