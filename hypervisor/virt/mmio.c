@@ -71,8 +71,8 @@ void mmio_access(struct vcpu *v, uint64_t gpa, uint8_t size, bool write, uint64_
     if (r != NULL && r->handler(v, r->context, gpa - r->gpa, size, write, value)) {
         return;
     }
-    if ((g->mmio.elsewhere != NULL && g->mmio.elsewhere(v, g, gpa, size, write, value))
-        || claim_behind(v, NULL, gpa, size, write, value)) {
+    const struct mmio_range elsewhere = { .handler = g->mmio.elsewhere, .context = g };
+    if (claim_behind(v, elsewhere.handler != NULL ? &elsewhere : NULL, gpa, size, write, value)) {
         return;
     }
     g->unclaimed_memory++;

@@ -14,8 +14,11 @@ LIMIT = 90.0
 class Claims:
     """A machine whose guest `claims` is started again and again, with handlers."""
 
-    def __init__(self, boot: Boot, *others: Mapping[str, Any], **options: Any) -> None:
-        self.machine = boot([{"image": "claims"}, *others], **options)
+    def __init__(
+        self, boot: Boot, *others: Mapping[str, Any], first: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.machine = boot([{"image": "claims", **(first or {})}, *others], **options)
         self.machine.wait_end("claims", LIMIT)
         self.exec("g = hv.guest('claims')")
 
