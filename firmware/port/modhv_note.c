@@ -22,18 +22,23 @@ static mp_obj_t noted(mp_obj_t first, const struct exit_note *n) {
 static mp_obj_t hv_watch_read(mp_obj_t id, mp_obj_t limit_in) {
     struct guest *g = hv_guest(id);
     uint32_t limit = (uint32_t)hv_range(limit_in, WATCH_RECORDS, "limit");
-    uint64_t drops = 0, later = 0;
+    uint64_t drops = 0;
     mp_obj_t list = mp_obj_new_list(0, NULL);
     struct exit_note r;
-    for (uint32_t i = 0; i < limit && watch_read(g, &r, 1, &later) == 1; i++) {
-        drops += later;
+    for (uint32_t i = 0; i < limit; i++) {
+        uint64_t since;
+        uint32_t count = watch_read(g, &r, 1, &since);
+        drops += since;
+        if (count == 0) {
+            break;
+        }
         mp_obj_list_append(list, noted(MP_OBJ_NEW_SMALL_INT(r.slot), &r));
     }
     const struct watch *ring = g->claims.watch;
     if (ring != NULL && ring->head != ring->tail) {
         guest_notify(g, GUEST_EVENT_WATCH); // more than `limit`
     }
-    mp_obj_t both[2] = { hv_number(drops + later), list };
+    mp_obj_t both[2] = { hv_number(drops), list };
     return mp_obj_new_tuple(2, both);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(hv_watch_read_obj, hv_watch_read);

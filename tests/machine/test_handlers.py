@@ -169,7 +169,7 @@ def test_watch_never_stops_the_guest(boot: Boot) -> None:
     )
     c.exec("hv.clock.until(lambda: len(seen) == 2, 30, 'records')")
     assert c.exec("print([(s.port, s.write, s.value, s.size) for s in seen], w.drops)").strip() == (
-        str([(0x561, True, 0x5A, 1), (0x562, False, 0, 1)]) + " 0"
+        str([(0x561, True, 0x5A, 1), (0x562, False, 0xFF, 1)]) + " 0"
     )
     # More in a row than the ring holds: those lost are counted.
     c.start("n = [0]\ndef count(s): n[0] += 1\nw.remove()\nw = g.watch('cpuid', count, leaf=1)", "loop=2000")

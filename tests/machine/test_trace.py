@@ -76,15 +76,9 @@ def test_a_trace(boot: Boot, tmp_path: Path) -> None:
                   " sum([t for n, t in h.rips.values()]) == sum([x.ticks for x in g.trace]))")
     assert sums.split()[0] == sums.split()[1] and sums.split()[2] == "True"
     assert c.exec("print(h)").startswith("exits  ticks")
-    c.exec("g.trace.save('/t.jsonl')")
-    lines = c.exec("print(open('/t.jsonl').read())").splitlines()
-    rows = [json.loads(line) for line in lines if line]
-    assert [row["number"] for row in rows] == list(range(len(rows))) and len(rows) >= seen
-    c.exec("import os; os.remove('/t.jsonl')")
-
     # Off, the notes stay; cleared, their memory is back.
-    assert c.run("g.trace.off()", EXITS) == plain
-    assert c.exec("print(len(g.trace))") == f"{len(rows)}\n"
+    kept = c.exec("g.trace.off(); print(len(g.trace))")
+    assert c.exec("print(len(g.trace), g.trace.active)") == f"{kept.strip()} False\n"
     assert c.exec("g.trace.clear(); print(hv.machine.memory['pool'])") == free
 
     # A ring that is too small keeps the newest.
@@ -97,7 +91,7 @@ def test_a_trace(boot: Boot, tmp_path: Path) -> None:
 
     # The host's side of it.
     with shared(c.machine, tmp_path) as environment:
-        c.exec("g.trace.clear(); g.reset(); g.load('claims.elf', cmdline='loop=40 wait=300')")
+        c.exec("g.trace.clear(); g.reset(); g.load('claims.elf', cmdline='loop=20')")
         tracing = subprocess.Popen(
             [sys.executable, "-m", "vipervisor", "trace", "claims", "--json"], env=environment,
             text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -109,7 +103,7 @@ def test_a_trace(boot: Boot, tmp_path: Path) -> None:
             tracing.kill()
         assert (tracing.returncode, error) == (0, "")
         rows = [json.loads(line) for line in out.splitlines()]
-        assert sum(row["kind"] == "cpuid" and row["leaf"] == 1 for row in rows) >= 40
+        assert sum(row["kind"] == "cpuid" and row["leaf"] == 1 for row in rows) >= 20
         assert [row["number"] for row in rows] == list(range(len(rows)))
         assert rows[-1]["about"].startswith("outl 0xf4 <- ") and rows[-1]["ticks"] is not None
         said = subprocess.run(
@@ -119,8 +113,9 @@ def test_a_trace(boot: Boot, tmp_path: Path) -> None:
     assert c.exec("print(g.trace.active, hv.machine.memory['pool'])") == f"False {free}"
 
 
-def test_watched_reads_have_their_value(boot: Boot) -> None:
-    """From the core, from a handler beside the watch, and for several watches."""
+def test_watched_reads_a_crash_and_a_soft_reset(boot: Boot) -> None:
+    """The value from the core, from a handler beside the watch, and for several watches; the last
+    exits of a guest that dies; a trace that outlives Python."""
     c = Claims(boot)
     see = "seen = []\nfor kind, about in (('msr', {'msr': (0xc0de, 0xc0e0)}),"
     see += " ('rdmsr', {'msr': 0xfe}), ('io', {'port': (0x560, 0x561)}),"
@@ -151,19 +146,36 @@ def test_watched_reads_have_their_value(boot: Boot) -> None:
             (0x5A, True),
         ])
 
+    # cpuid; ud2 without anybody to catch it
+    free = c.exec("print(hv.machine.memory['pool'])")
+    c.exec("d = hv.guest_from(b'\\x0f\\xa2\\x0f\\x0b', cpus=[0], name='dies'); d.trace.on()")
+    c.exec("d.start().wait('crashed', timeout=60)")
+    record = c.exec("print(d.crash)")
+    assert re.search(
+        r"its last exits:\nus .*\n(-\S+ .*\n)*-\S+ +\d+ +0 +cpuid +leaf 0x0 .*\n"
+        r"(-\S+ .*\n)*0\.0 +\S+ +0 +shutdown ", record), record
+    assert "its last exits:\nus " in c.exec("print(hv.why(d))")
+    assert c.exec("d.reset(); print(d.crash, d.trace.active)") == "None True\n"
 
-def test_vcpus_and_a_crash(boot: Callable[..., Machine]) -> None:
-    """Two vCPUs in one trace by time; a guest that dies while it is traced; a soft reset."""
+    c.machine.prompt.write("\x04")
+    c.machine.prompt.expect("MPY: soft reboot", timeout=LIMIT)
+    c.machine.prompt.expect(">>> ", timeout=LIMIT)
+    assert c.exec("d = hv.guest('dies'); print(d.trace.active, len(d.trace) > 1)") == "True True\n"
+    assert c.exec("d.destroy(); print(hv.machine.memory['pool'])") == free
+
+
+def test_two_vcpus_in_one_trace_by_time(boot: Callable[..., Machine]) -> None:
     machine = boot([{"image": "smp", "cpus": 2}])
-    machine.wait_end("smp", LIMIT)
+    machine.wait_started(LIMIT)
 
     def run(code: str) -> str:
         return machine.exec(code, LIMIT)
 
-    run("g = hv.guest('smp'); g.reset(); g.load('smp.elf')")
+    run("g = hv.guest('smp')\nif g.state == 'running': g.stop()\ng.reset(); g.load('smp.elf')")
     free = run("print(hv.machine.memory['pool'])")
-    run("g.trace.on(1024); g.start()")
-    assert machine.wait_end("smp", LIMIT).status == 0
+    run("g.start(); g.trace.on(1024)")  # while it runs
+    run("hv.clock.until(lambda: min([len(v.trace) for v in g.vcpus]) > 9, 60, 'exits of both')")
+    run("if g.state == 'running': g.stop()")
     assert run(
         "at = [t.tsc for t in g.trace]\n"
         "print(at == sorted(at), sorted({t.vcpu for t in g.trace}), len(g.trace) =="
@@ -172,20 +184,5 @@ def test_vcpus_and_a_crash(boot: Callable[..., Machine]) -> None:
     run("g.vcpus[1].trace.clear()")
     one = run("print(g.trace.active, g.vcpus[1].trace.active, g.trace.size)")
     assert one == "True False 1024\n"
-
-    # cpuid; ud2 without anybody to catch it
-    run("c = hv.guest_from(b'\\x0f\\xa2\\x0f\\x0b', cpus=[0], name='dies'); c.trace.on()")
-    run("c.start().wait('crashed', timeout=60)")
-    record = run("print(c.crash)")
-    assert re.search(
-        r"its last exits:\nus .*\n(-\S+ .*\n)*-\S+ +\d+ +0 +cpuid +leaf 0x0 .*\n"
-        r"(-\S+ .*\n)*0\.0 +\S+ +0 +shutdown ", record), record
-    assert "its last exits:\nus " in run("print(hv.why(c))")
-    assert run("c.reset(); print(c.crash, c.trace.active)") == "None True\n"
-
-    machine.prompt.write("\x04")
-    machine.prompt.expect("MPY: soft reboot", timeout=LIMIT)
-    machine.prompt.expect(">>> ", timeout=LIMIT)
-    run("c = hv.guest('dies'); g = hv.guest('smp')")
-    assert run("print(c.trace.active, len(c.trace) > 1)") == "True True\n"
-    assert run("c.destroy(); g.destroy(); print(hv.machine.memory['pool'])").strip() >= free.strip()
+    run("g.destroy()")
+    assert int(run("print(hv.machine.memory['pool'])")) > int(free)
