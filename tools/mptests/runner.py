@@ -37,7 +37,7 @@ FOLDERS = (
 _ALSO = ("feature_check", "run-tests.py")
 # Folders whose tests open or import files that lie beside them.
 _WITH_FILES = ("io/data", "unicode/data", "import")
-_SILENCE = 180.0  # seconds without a line before the run is given up
+_SILENCE = 600.0  # seconds without a line before the run is given up
 _ONE_TEST = 120.0  # seconds in which a test says something
 _PIECE = 2048
 _VERDICT = re.compile(r"(pass|FAIL|skip)\s+(\S+\.py)\b")
