@@ -120,12 +120,14 @@ def test_states_and_moves(machine: Machine) -> None:
     """What the table says a state's verb does, it does; all others are refused in words."""
     refused, made = json.loads(machine.exec(TABLE, LIMIT))
     moves: dict[str, dict[str, Any]] = json.loads(machine.exec("print(json.dumps(moves.MOVES))"))
+    verbs = machine.exec("print(*moves.VERBS)").split()
+    assert sorted(verbs) == sorted(moves)
     legal = {(state, verb) for verb, row in moves.items() for state in row}
     assert {(state, verb) for state, verb in made} == legal
     states = ("new", "running", "paused", "off", "crashed")
     assert {(s, v) for s, v, _ in refused} == {(s, v) for s in states for v in moves} - legal
     for state, verb, text in refused:
-        can = ", ".join(v for v in moves if state in moves[v])
+        can = ", ".join(v for v in verbs if state in moves[v])
         assert text.startswith(f"probe is {state}; "), (state, verb, text)
         assert text.endswith(f"(now it can {can})")
 
