@@ -33,6 +33,8 @@ LEAF_1_ECX = {
     "sse3": 0, "pclmulqdq": 1, "ssse3": 9, "fma": 12, "cx16": 13, "sse4.1": 19,
     "sse4.2": 20, "movbe": 22, "popcnt": 23, "aes": 25, "xsave": 26, "avx": 28, "f16c": 29,
 }
+# Made by us, whatever the machine has.
+LEAF_1_ECX_OWN = {"x2apic": 21}
 LEAF_1_EDX = {
     "fpu": 0, "vme": 1, "de": 2, "pse": 3, "tsc": 4, "msr": 5, "pae": 6, "mce": 7, "cx8": 8,
     "sep": 11, "mtrr": 12, "pge": 13, "mca": 14, "cmov": 15, "pat": 16, "pse36": 17,
@@ -70,7 +72,7 @@ ECX_XSAVE = 1 << 26
 ECX_HYPERVISOR = 1 << 31
 EBX_TSC_ADJUST = 1 << 1
 EBX_CLFLUSH_SIZE = 0xFF00
-ECX_X2APIC, ECX_TSC_DEADLINE = 1 << 21, 1 << 24
+ECX_TSC_DEADLINE = 1 << 24
 EDX_APIC, EDX_HTT = 1 << 9, 1 << 28
 EAX_ARAT = 1 << 2  # leaf 6: the APIC timer never stops
 ECX_CMP_LEGACY = 1 << 1  # leaf 0x80000001: leaf 0x80000008 counts the cores
@@ -115,7 +117,8 @@ class _Answers:
 
 # Where the features of each list are: leaf, subleaf, register (EAX 0 to EDX 3).
 WHERE = (
-    (1, 0, 2, LEAF_1_ECX), (1, 0, 3, LEAF_1_EDX), (7, 0, 1, LEAF_7_EBX), (7, 0, 2, LEAF_7_ECX),
+    (1, 0, 2, LEAF_1_ECX), (1, 0, 2, LEAF_1_ECX_OWN), (1, 0, 3, LEAF_1_EDX),
+    (7, 0, 1, LEAF_7_EBX), (7, 0, 2, LEAF_7_ECX),
     (7, 0, 3, LEAF_7_EDX), (7, 1, 0, LEAF_7_1_EAX), (0xD, 1, 0, LEAF_D_1_EAX),
     (0x8000_0001, 0, 2, LEAF_80000001_ECX), (0x8000_0001, 0, 3, LEAF_80000001_EDX),
     (0x8000_0008, 0, 1, LEAF_80000008_EBX),
@@ -155,6 +158,7 @@ def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True, hide=(), own=
     hide_7 = caps.get("cpuid_hide_7_ebx", 0)
     hide_ext = caps.get("cpuid_hide_80000001_edx", 0)
     hide_d1 = caps.get("cpuid_hide_d1_eax", 0)
+    made = _bits({name: bit for name, bit in LEAF_1_ECX_OWN.items() if name not in hide})
     table = _Answers()
     highest, b, c, d = cpuid(0, 0)
     intel = struct.pack("<3I", b, d, c) == b"GenuineIntel"
@@ -169,7 +173,7 @@ def answers(cpuid, caps, tsc_hz, guest_id, vcpus=1, paravirt=True, hide=(), own=
         1,
         eax,
         ebx & EBX_CLFLUSH_SIZE | vcpus << 16,
-        ecx & _bits(LEAF_1_ECX) | ECX_HYPERVISOR | ECX_X2APIC | ECX_TSC_DEADLINE,
+        ecx & _bits(LEAF_1_ECX) | made | ECX_HYPERVISOR | ECX_TSC_DEADLINE,
         edx & _bits(LEAF_1_EDX) | EDX_APIC | (EDX_HTT if vcpus > 1 else 0),
         flags=APIC_ID | OSXSAVE,
     )

@@ -110,6 +110,7 @@ struct guest {
     uint16_t cpuid_fast[CPUID_BUCKETS]; // else of cpuid_none
     uint16_t msr_fast[MSR_BUCKETS]; // else 0
     bool msr_x2apic_core; // writes of all x2APIC registers are the core's
+    bool x2apic_hidden; // CPUID does not show it: switching it on is #GP
     uint64_t cr4_hidden; // bits whose features CPUID does not show: setting them is #GP
     struct cpuid_entry cpuid_none; // zeroes, for a leaf that is not shown
     struct claims claims;

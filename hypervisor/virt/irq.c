@@ -203,8 +203,11 @@ static bool lapic_elsewhere(struct vcpu *v, void *context, uint64_t gpa, uint8_t
     return true;
 }
 
-// Where the page would hide RAM or another device it cannot be.
+// Where the page would hide RAM or another device it cannot be, nor in a mode that is not shown.
 static bool base_possible(const struct vcpu *v, uint64_t value) {
+    if ((value & APIC_BASE_EXTD) != 0 && v->guest->x2apic_hidden) {
+        return false;
+    }
     size_t available;
     uint64_t page = value & ~(uint64_t)(APIC_PAGE - 1);
     return page == APIC_BASE_ADDRESS || (value >> virt_caps.phys_bits == 0

@@ -10,6 +10,8 @@
 #include "virt/pvclock.h"
 
 enum {
+    EBX = 1, ECX = 2, // in an answer of CPUID
+    CPUID_ECX_X2APIC_BIT = 21,
     CPUID_ECX_OSXSAVE = 1 << 27,
     CPUID_EDX_APIC = 1 << 9,
     CR4_OSXSAVE = 1 << 18,
@@ -44,18 +46,21 @@ static uint16_t offset_in(const struct guest *g, const void *at) {
 
 static const struct cpuid_entry *find_cpuid(const struct guest *g, uint32_t leaf, uint32_t subleaf);
 
+static bool shown(const struct guest *g, uint32_t leaf, uint32_t reg, uint32_t bit) {
+    const struct cpuid_entry *e = find_cpuid(g, leaf, 0);
+    return e != NULL && (e->fixed[reg] >> bit & 1) != 0;
+}
+
 // The bits of CR4 that are there only with a feature (SDM 3A 2.5).
 static uint64_t cr4_hidden(const struct guest *g) {
-    enum { EBX = 1, ECX = 2 };
     static const struct { uint8_t cr4, leaf, reg, bit; } features[] = {
         {11, 7, ECX, 2}, {12, 7, ECX, 16}, {16, 7, EBX, 0}, {17, 1, ECX, 17}, {18, 1, ECX, 26}, // UMIP to OSXSAVE
         {20, 7, EBX, 7}, {21, 7, EBX, 20}, {22, 7, ECX, 3}, {23, 7, ECX, 7}, {24, 7, ECX, 31}, // SMEP to PKS
     };
     uint64_t hidden = 0;
     for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
-        const struct cpuid_entry *e = find_cpuid(g, features[i].leaf, 0);
-        bool shown = e != NULL && (e->fixed[features[i].reg] >> features[i].bit & 1) != 0;
-        hidden |= shown ? 0 : UINT64_C(1) << features[i].cr4;
+        bool there = shown(g, features[i].leaf, features[i].reg, features[i].bit);
+        hidden |= there ? 0 : UINT64_C(1) << features[i].cr4;
     }
     return hidden;
 }
@@ -93,6 +98,7 @@ int guest_set_cpuid(struct guest *g, const struct cpuid_entry *entries, uint32_t
         }
     }
     g->cr4_hidden = cr4_hidden(g);
+    g->x2apic_hidden = !shown(g, 1, ECX, CPUID_ECX_X2APIC_BIT);
     return 0;
 }
 

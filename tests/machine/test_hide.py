@@ -22,6 +22,11 @@ ASKS = bytes.fromhex(
     "66ef"  # out dx, eax
     "f4"  # hlt
 )
+# Ends with the x2APIC bit of leaf 1 (ECX 21), + 2: switching it on in IA32_APIC_BASE was #GP.
+X2APIC = bytes.fromhex(
+    "31c08ed88ed0bc0070e800005b81c32f00891e34008c0e360066b8010000000fa26689ce66c1"
+    "ee156683e60166b91b0000000f3280cc040f30eb0383ce02baf4006689f066eff4"
+)
 # Writes 5 to MSR 0x611 and ends with what it reads there then.
 READS = bytes.fromhex("66b911060000" "66b805000000" "6631d2" "0f30" "0f32" "baf400" "66ef" "f4")
 
@@ -62,3 +67,13 @@ def test_answers_of_a_partitions_own(boot: Callable[..., Machine], tmp_path: Pat
     machine.exec("for g in hv.guests(): g.reset(); g.start()")
     code = "print([(g.wait('off', timeout=30), g.info['status']) for g in hv.guests()])"
     assert machine.exec(code).strip() == "[('off', 0), ('off', 77), ('off', 5)]"
+
+
+def test_a_guest_without_x2apic_cannot_switch_it_on(
+        boot: Callable[..., Machine], tmp_path: Path) -> None:
+    sector = tmp_path / "x2apic.bin"
+    sector.write_bytes(X2APIC.ljust(510, b"\0") + b"\x55\xaa")
+    row = {"image": sector, "kind": "flat", "memory": 2 << 20}
+    machine = boot([{**row, "name": "sees"}, {**row, "name": "blind", "hide": ["x2apic"]}])
+    assert machine.wait_end("sees", 60).status == 1
+    assert machine.wait_end("blind", 60).status == 2

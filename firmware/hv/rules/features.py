@@ -8,7 +8,7 @@ NAMES = (
     " fsrm fxsr fxsr_opt gbpages gfni lahf lm mca mce md_clear misalignsse mmx mmxext"
     " movbe msr mtrr nx pae pat pclmulqdq pcommit pge popcnt prefetchw pse pse36 rdpid rdtscp sep"
     " sha smap smep ss sse sse2 sse3 sse4.1 sse4.2 sse4a ssse3 syscall tbm tsc umip vaes vme"
-    " vpclmulqdq xop xsave xsaveerptr xsaveopt"
+    " vpclmulqdq x2apic xop xsave xsaveerptr xsaveopt"
 ).split()
 # Linux' REQUIRED_MASK (arch/x86/include/asm/required-features.h), which other kernels share,
 # and what our loaders stand on.
