@@ -109,6 +109,7 @@ def test_stdin_reaches_the_console(hv: Hv) -> None:
         (["run", "IMAGE", "--kind", "flat32", "--memory", "much"], "memory"),
         (["run", "IMAGE", "--kind", "flat32", "--memory", "2M", "--module", "BIG"], "memory"),
         (["run", "IMAGE", "--kind", "nonsense"], "kind"),
+        (["run", "IMAGE", "--kind", "flat32", "--hide", "avx22"], "--hide: hide-unknown"),
         (["run", "IMAGE", "--backend", "vmx", "--accel", "tcg"], "has no VT-x"),
         (["run", "IMAGE", "--kind", "flat32", "--machine", "a b"], "cannot name a machine"),
     ],

@@ -94,6 +94,7 @@ def test_single_guest(tmp_path):
     assert loaded.description["machine"]["cpus"] == 2
     assert (guest["kind"], guest["initrd"], guest["cmdline"]) == ("multiboot1", ["rd"], "a b")
     assert guest["on_reboot"] == {"do": "stop"}
+    assert single_guest(image, hide=["x2apic"]).description["guests"][0]["hide"] == ["x2apic"]
     sliced = single_guest(image, control=True, reboot=True).description
     assert sliced["machine"]["cpus"] == 1
     assert sliced["guests"][0]["cpus"] == [0]

@@ -46,7 +46,7 @@ _FIXED_NAMES = {"partition.json", "boot.py", "main.py"}
 # The keys of a guest as options of `hv run`.
 _OPTIONS = {"image": "IMAGE", "cpus": "--cpus", "memory": "--memory", "kind": "--kind",
             "initrd": "--initrd", "cmdline": "--cmdline", "devices": "--device",
-            "symbols": "--symbols"}
+            "hide": "--hide", "symbols": "--symbols"}
 
 
 def _load_rules() -> ModuleType:
@@ -158,6 +158,7 @@ def single_guest(
     cpus: int = 1,
     memory: str = "256M",
     devices: Sequence[str] = (),
+    hide: Sequence[str] = (),
     symbols_of: Path | str | None = None,
     paravirt: bool = True,
     reboot: bool = False,
@@ -175,6 +176,7 @@ def single_guest(
         "modules": [str(p) for p in modules],
         "cmdline": cmdline,
         "devices": list(devices),
+        "hide": list(hide),
         "paravirt": paravirt,
         "on_reboot": "restart" if reboot else "stop",
     }

@@ -81,6 +81,10 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", action="append", default=[], metavar="NAME")
     parser.add_argument(
+        "--hide", action="append", default=[], metavar="FEATURE",
+        help="a CPUID feature that the guest does not see; may be given several times",
+    )
+    parser.add_argument(
         "--no-paravirt", action="store_true", help="show the guest no KVM-compatible clock"
     )
     parser.add_argument("--cpus", type=common.positive, default=1, metavar="N")
@@ -103,6 +107,7 @@ def plan(options: argparse.Namespace, accel: str) -> tuple[dict[str, Any], dict[
         cpus=options.cpus,
         memory=options.memory,
         devices=options.device,
+        hide=options.hide,
         symbols_of=options.symbols,
         paravirt=not options.no_paravirt,
         reboot=options.reboot,
