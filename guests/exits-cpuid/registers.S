@@ -1,14 +1,11 @@
 // void call_with_registers(struct registers *registers, const void *code)
 // Loads all registers but RSP from *registers, calls code, stores them back.
+#include "registers.h"
+
     .text
     .global call_with_registers
 call_with_registers:
-    push %rbx
-    push %rbp
-    push %r12
-    push %r13
-    push %r14
-    push %r15
+    KEEP_REGISTERS
     push %rdi
     mov %rsi, call_target
     andq $0xCD5, 15*8(%rdi) // CF PF AF ZF SF DF OF; never TF, IF, IOPL
@@ -55,12 +52,7 @@ call_with_registers:
     mov %rax, 15*8(%rdi)
     cld
     pop %rdi
-    pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    pop %rbp
-    pop %rbx
+    RESTORE_REGISTERS
     ret
 
     .bss

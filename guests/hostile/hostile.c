@@ -19,8 +19,6 @@ struct registers {
     uint64_t r[16];
 };
 void run_wild(const struct registers *r, const void *code, uint64_t rflags, uint64_t selectors); // run.S
-extern uint8_t user_return[];
-extern uint64_t user_saved_rsp;
 
 static uint64_t state;
 static bool wild;

@@ -1,25 +1,18 @@
 // Runs code at CPL 3, or at CPL 0. Its first trap comes back here: traps.c does it for CPL 3.
 #include "boot.h"
-
-    .macro SAVE
-    push %rbp
-    push %rbx
-    push %r12
-    push %r13
-    push %r14
-    push %r15
-    mov %rsp, user_saved_rsp
-    .endm
+#include "registers.h"
 
     .text
     .global user_run, user_run_with, kernel_run, user_return
 kernel_run:
-    SAVE
+    KEEP_REGISTERS
+    mov %rsp, user_saved_rsp
     jmp *%rdi
 user_run:
     mov $2, %esi // interrupts off, IOPL 0
 user_run_with:
-    SAVE
+    KEEP_REGISTERS
+    mov %rsp, user_saved_rsp
     push $SEL_USER_DATA
     push $user_stack_top
     push %rsi // RFLAGS
@@ -27,12 +20,7 @@ user_run_with:
     push %rdi
     iretq
 user_return:
-    pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    pop %rbx
-    pop %rbp
+    RESTORE_REGISTERS
     ret
 
     .bss

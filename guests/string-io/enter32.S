@@ -1,18 +1,14 @@
 // void run32(void (*code)(void)): calls 32-bit code, which ends with a jump to back64.
 // Afterwards all data segments are the usual ones.
 #include "boot.h"
+#include "registers.h"
 
 #define SEL_CODE32 0x38
 
     .text
     .global run32, back64
 run32:
-    push %rbx
-    push %rbp
-    push %r12
-    push %r13
-    push %r14
-    push %r15
+    KEEP_REGISTERS
     mov %rsp, saved_rsp
     mov $SEL_DATA, %eax // an IRET to CPL 3 has left them null
     mov %eax, %ds
@@ -26,12 +22,7 @@ back64:
     mov %eax, %es
     mov %eax, %ss
     mov saved_rsp, %rsp
-    pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    pop %rbp
-    pop %rbx
+    RESTORE_REGISTERS
     ret
 
     .bss
