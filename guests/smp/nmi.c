@@ -3,8 +3,9 @@
 #include "apic.h"
 #include "check.h"
 #include "guest.h"
+#include "smp.h"
 
-enum { ROUNDS = 300, VBEHIND = 0xD1, WAIT_SECONDS = 5 };
+enum { ROUNDS = 300, VBEHIND = 0xD1 };
 
 extern const uint8_t behind_sti[];
 
@@ -19,17 +20,6 @@ void nmi_came(const struct trap_frame *frame) {
     } else {
         nmis_there++;
     }
-}
-
-static bool wait_until(volatile uint32_t *what, uint32_t value) {
-    uint64_t limit = rdtsc() + WAIT_SECONDS * tsc_hz();
-    while (*what < value) {
-        if (rdtsc() > limit) {
-            return false;
-        }
-        cpu_pause();
-    }
-    return true;
 }
 
 static bool on_behind(struct trap_frame *frame) {
@@ -63,7 +53,7 @@ bool nmi_shadow_from(uint32_t id) {
     for (uint32_t i = 0; i < ROUNDS && good; i++) {
         uint32_t before = nmis_there;
         apic_command(id, ICR_NMI);
-        good = wait_until(&nmis_there, before + 1);
+        good = wait_for(&nmis_there, before + 1);
     }
     stop = true;
     return good;
@@ -88,9 +78,9 @@ bool nmi_pairs_with(void) {
     for (uint32_t i = 0; i < ROUNDS && good; i++) {
         uint32_t before = nmis_here, next = behind + 1;
         asked++;
-        good = wait_until(&pair, asked);
+        good = wait_for(&pair, asked);
         apic_command(boot_id, ICR_NMI);
-        good = good && wait_until(&behind, next);
+        good = good && wait_for(&behind, next);
         uint32_t came = nmis_here - before;
         wrong += came != 2;
         worst = came != 2 ? came : worst;

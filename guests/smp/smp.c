@@ -8,23 +8,11 @@
 #include "guest.h"
 #include "nmi.h"
 #include "paging.h"
+#include "smp.h"
 #include "traps.h"
 
-enum {
-    CPUS_MAX = 8, STACK_SIZE = 1 << 14, AP_PAGE = 0x8000, WAIT_MS = 5000,
-    VPING = 0x81, VFLUSH = 0x91, VTIMER = 0x71, VALL = 0xA1, VLOWEST = 0xB1, VLOGICAL = 0xC1,
-    PATTERN = 0x1000,
-};
-
-// What a CPU does between two commands.
-enum command { IDLE, SLEEP_DEAF, COUNT, TICK_TOCK, TIMER, NMI_SHADOW, NMI_PAIRS, RELAY, BEAT, CRASH, EXIT };
-
-struct cpu {
-    volatile uint32_t starts, id, x2_id, command, done;
-    volatile uint32_t pings, alls, lowest, logicals, flushes, nmis, timers;
-    volatile uint64_t seen; // what a shootdown found
-    volatile uint64_t beats;
-} __attribute__((aligned(64)));
+enum { CPUS_MAX = 8, STACK_SIZE = 1 << 14, AP_PAGE = 0x8000, WAIT_MS = 5000, PATTERN = 0x1000 };
+enum { VFLUSH = 0x91, VTIMER = 0x71 };
 
 extern const uint8_t ap_start[], ap_end[];
 void ap_main(uint32_t number);
@@ -35,55 +23,23 @@ struct {
     uint64_t base;
 } __attribute__((packed)) ap_idt_pointer;
 
-static struct cpu cpus[256]; // by APIC id
+struct cpu cpus[256];
+uint32_t others, failures;
+bool use_x2;
 static volatile uint32_t started;
-static uint32_t others; // CPUs besides this one
-static bool use_x2;
-
-static struct cpu *me(void) {
-    return &cpus[apic_id() & 0xFF];
-}
-
-static void add(volatile uint32_t *to) {
-    __atomic_fetch_add(to, 1, __ATOMIC_SEQ_CST);
-}
 
 // ---- Handlers, on any CPU ----
 
-#define HANDLER(name, what) \
-    static bool name(struct trap_frame *frame) { \
-        (void)frame; \
-        what; \
-        apic_write(APIC_EOI, 0); \
-        return true; \
-    }
 static uint64_t *const window = (uint64_t *)PAGE_WINDOW;
 
-HANDLER(on_ping, add(&me()->pings))
-HANDLER(on_all, add(&me()->alls))
-HANDLER(on_lowest, add(&me()->lowest))
-HANDLER(on_logical, add(&me()->logicals))
 HANDLER(on_timer, add(&me()->timers))
 HANDLER(on_flush, invlpg(window); me()->seen = *(volatile uint64_t *)window; add(&me()->flushes))
-
-extern const uint8_t relay_look[], relay_over[];
-
-// One that comes between the look and the HLT is not slept over.
-static bool on_nmi(struct trap_frame *frame) {
-    if (frame->rip >= (uintptr_t)relay_look && frame->rip < (uintptr_t)relay_over) {
-        frame->rip = (uintptr_t)relay_over;
-    }
-    add(&me()->nmis);
-    nmi_came(frame);
-    return true;
-}
 
 // ---- The other CPUs ----
 
 static volatile uint64_t shared_count;
 static volatile uint64_t tick; // a TSC value handed to and fro
 static volatile uint32_t turn, tick_rounds, tick_backwards;
-static volatile uint32_t relay_rounds, relay_boss;
 
 static void count(void) {
     for (unsigned i = 0; i < 20000; i++) {
@@ -107,36 +63,6 @@ static void tick_tock(uint32_t side) {
             turn = !side;
         }
         cpu_pause();
-    }
-}
-
-// With interrupts off, until the count of NMIs is another.
-static __attribute__((noinline)) void sleep_deaf(volatile uint32_t *count, uint32_t old) {
-    __asm__ volatile (
-        "relay_look: cmpl %1, %0\n"
-        "jne relay_over\n"
-        "hlt\n"
-        "relay_over:" : : "m" (*count), "r" (old) : "memory", "cc");
-}
-
-// NMIs to and fro; each sleeps deaf until the other's, so for a moment one is only about to
-// wake while the other sleeps already: nobody may take that for the end.
-static void relay(uint32_t to, bool first) {
-    struct cpu *cpu = me();
-    uint32_t from = cpu->nmis;
-    if (!first) {
-        add(&cpu->done);
-    }
-    for (uint32_t i = 0; i < relay_rounds; i++) {
-        if (first) {
-            apic_command(to, ICR_NMI);
-        }
-        while (cpu->nmis == from + i) {
-            sleep_deaf(&cpu->nmis, from + i);
-        }
-        if (!first) {
-            apic_command(to, ICR_NMI);
-        }
     }
 }
 
@@ -197,7 +123,7 @@ void ap_main(uint32_t number) {
             case TIMER: one_timer(); break;
             case NMI_SHADOW: nmi_shadow(); break;
             case NMI_PAIRS: nmi_pairs(); break;
-            case RELAY: relay(relay_boss, false); break;
+            case RELAY: deaf_relay(); break;
             case BEAT: beat();
             case CRASH: crash();
             case EXIT: outb(PORT_EXIT, 7); break;
@@ -214,7 +140,7 @@ void ap_main(uint32_t number) {
 
 // ---- The boot CPU ----
 
-static bool wait_for(volatile uint32_t *what, uint32_t value) {
+bool wait_for(volatile uint32_t *what, uint32_t value) {
     uint64_t stop = rdtsc() + (uint64_t)WAIT_MS * (tsc_hz() / 1000);
     while (*what < value) {
         if (rdtsc() > stop) {
@@ -225,7 +151,7 @@ static bool wait_for(volatile uint32_t *what, uint32_t value) {
     return true;
 }
 
-static void for_each(void (*what)(uint32_t id)) {
+void for_each(void (*what)(uint32_t id)) {
     for (uint32_t id = 0; id < 256; id++) {
         if (cpus[id].starts != 0 && id != apic_id()) {
             what(id);
@@ -257,108 +183,6 @@ static void check_start(uint32_t expected) {
         }
     }
     expect("each once, with an id of its own", ids, "not");
-}
-
-static uint32_t failures;
-
-static void ping(uint32_t id) {
-    for (uint32_t i = 0; i < 200; i++) {
-        uint32_t before = cpus[id].pings;
-        apic_command(id, VPING);
-        if (!wait_for(&cpus[id].pings, before + 1) || cpus[id].pings != before + 1) {
-            failures++;
-            return;
-        }
-    }
-}
-
-static void nmi_to(uint32_t id) {
-    uint32_t done = cpus[id].done, before = cpus[id].nmis;
-    cpus[id].command = SLEEP_DEAF;
-    apic_command(id, VPING); // it looks at its command
-    if (!wait_for(&cpus[id].done, done + 1)) {
-        failures++;
-    }
-    delay_ms(2);
-    uint32_t pings = cpus[id].pings;
-    apic_command(id, VPING); // which does not wake it
-    delay_ms(5);
-    failures += cpus[id].pings != pings;
-    apic_command(id, ICR_NMI);
-    if (!wait_for(&cpus[id].nmis, before + 1)) {
-        failures++;
-    }
-    failures += !wait_for(&cpus[id].pings, pings + 1);
-}
-
-static void check_ipis(void) {
-    failures = 0;
-    for_each(ping);
-    expect("fixed IPIs to a sleeping CPU", failures == 0, "%u CPUs", failures);
-    failures = 0;
-    for_each(nmi_to);
-    expect("an NMI ends a deaf sleep", failures == 0, "%u failures", failures);
-
-    struct cpu *self = me();
-    uint32_t before = self->alls;
-    apic_command(0, ICR_OTHERS | VALL);
-    uint32_t got = 0;
-    uint64_t stop = rdtsc() + 2 * tsc_hz();
-    while (got < others && rdtsc() < stop) {
-        got = 0;
-        for (uint32_t id = 0; id < 256; id++) {
-            got += cpus[id].alls != 0;
-        }
-    }
-    __asm__ volatile ("sti; nop; nop; cli");
-    expect("to all but oneself", got == others && self->alls == before, "%u, self %u", got, self->alls - before);
-    apic_command(0, ICR_ALL | VALL);
-    __asm__ volatile ("sti; nop; nop; cli");
-    failures = 0;
-    for (uint32_t id = 0; id < 256; id++) {
-        if (cpus[id].starts != 0 && id != apic_id()) {
-            failures += !wait_for(&cpus[id].alls, 2);
-        }
-    }
-    expect("to all", failures == 0 && self->alls == before + 1, "%u, self %u", failures, self->alls - before);
-    apic_command(use_x2 ? 0xFFFFFFFF : 0xFF, VALL);
-    __asm__ volatile ("sti; nop; nop; cli");
-    for (uint32_t id = 0; id < 256; id++) {
-        if (cpus[id].starts != 0 && id != apic_id()) {
-            failures += !wait_for(&cpus[id].alls, 3);
-        }
-    }
-    expect("to everybody by destination", failures == 0 && self->alls == before + 2, "%u, self %u", failures,
-        self->alls - before);
-}
-
-// A set of CPUs: all of them, or one of them that has least to do.
-static void check_logical(void) {
-    uint32_t set = use_x2 ? 0xFFFE : 0xFE; // all but this one
-    apic_command(set, ICR_LOGICAL | VLOGICAL);
-    delay_ms(20);
-    uint32_t all = 0;
-    for (uint32_t id = 0; id < 256; id++) {
-        all += cpus[id].logicals;
-    }
-    expect("logical destination", all == others && me()->logicals == 0, "%u of %u", all, others);
-    for (unsigned i = 0; i < 10; i++) {
-        uint32_t sum = 0;
-        apic_command(set, ICR_LOGICAL | ICR_LOWEST | VLOWEST);
-        uint64_t stop = rdtsc() + 2 * tsc_hz();
-        while (sum < i + 1 && rdtsc() < stop) {
-            sum = 0;
-            for (uint32_t id = 0; id < 256; id++) {
-                sum += cpus[id].lowest;
-            }
-        }
-    }
-    delay_ms(5);
-    uint32_t one = 0;
-    for (uint32_t id = 0; id < 256; id++) {
-        one += cpus[id].lowest;
-    }
-    expect("lowest priority takes one each", one == 10, "%u of 10", one);
 }
 
 static void run_all_at(uint32_t command) {
@@ -432,28 +256,6 @@ static void tick_with(uint32_t id) {
     failures += !wait_for(&cpus[id].done, done + 1);
 }
 
-static void relay_with(uint32_t id) {
-    uint32_t done = cpus[id].done;
-    relay_boss = apic_id();
-    cpus[id].command = RELAY;
-    apic_command(id, VPING);
-    if (!wait_for(&cpus[id].done, done + 1)) {
-        failures++;
-        return;
-    }
-    interrupts_off();
-    relay(id, true);
-    interrupts_on();
-    failures += !wait_for(&cpus[id].done, done + 2);
-}
-
-static void check_relay(uint32_t rounds) {
-    failures = 0;
-    relay_rounds = rounds;
-    for_each(relay_with);
-    expect("NMIs between deaf sleepers", failures == 0, "%u failures", failures);
-}
-
 static void check_tsc(void) {
     failures = 0;
     for_each(tick_with);
@@ -517,7 +319,9 @@ static void beat_for_ever(void) {
 
 static void check_all(uint32_t expected, uint32_t rounds) {
     check_start(expected);
-    check_ipis();
+    check_pings();
+    check_deaf_sleep();
+    check_broadcasts();
     check_logical();
     check_together();
     check_shootdown(rounds);
@@ -532,12 +336,9 @@ int guest_main(void) {
     irq_init();
     use_x2 = option("x2", &(const char *){NULL}) && apic_enter_x2();
     apic_enable();
-    trap_hook(2, on_nmi);
-    trap_hook(VPING, on_ping);
+    ipi_begin();
+    deaf_begin();
     trap_hook(VFLUSH, on_flush);
-    trap_hook(VALL, on_all);
-    trap_hook(VLOWEST, on_lowest);
-    trap_hook(VLOGICAL, on_logical);
     trap_hook(VTIMER, on_timer);
     uint32_t told = under_vipervisor() ? cpuid(0x40000001, 0).ecx : 1;
     uint32_t expected = (uint32_t)option_number("cpus", told);

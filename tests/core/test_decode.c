@@ -1,4 +1,5 @@
-// sources: hypervisor/virt/decode.c hypervisor/virt/insn_cache.c hypervisor/virt/walk.c
+// sources: hypervisor/virt/decode.c hypervisor/virt/decode_op.c hypervisor/virt/decode_operand.c
+// sources: hypervisor/virt/insn_cache.c hypervisor/virt/walk.c
 // needs: zydis
 // Instruction lengths and operands, and the cache that must never give a stale one.
 #include <stdlib.h>
