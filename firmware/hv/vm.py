@@ -358,6 +358,11 @@ class Exits(dict):
 class Guests(list):
     """The guests there are; the repr is a table."""
 
+    def __getitem__(self, place):
+        if isinstance(place, str):
+            raise TypeError("a list of guests has no names; write hv.guest(%r)" % place)
+        return list(self)[place]  # MicroPython's list has no __getitem__ to call
+
     def __str__(self):  # MicroPython would print the plain base class
         return self.__repr__()
 

@@ -37,11 +37,16 @@ void exit_reset(void) {
     }
 }
 
+#define NO_NUMBER 0
+
 // hv.handler_limit in ticks; 0 there means none.
 static uint64_t limit(void) {
     mp_obj_t names = MP_STATE_VM(hv_names);
     mp_map_elem_t *e = names == MP_OBJ_NULL ? NULL : mp_map_lookup(&((mp_obj_dict_t *)MP_OBJ_TO_PTR(names))->map,
         MP_OBJ_NEW_QSTR(MP_QSTR_handler_limit), MP_MAP_LOOKUP);
+    if (e != NULL && !mp_obj_is_int(e->value)) {
+        return NO_NUMBER;
+    }
     if (e == NULL || !mp_obj_is_small_int(e->value) || MP_OBJ_SMALL_INT_VALUE(e->value) <= 0) {
         return UINT64_MAX;
     }
@@ -74,19 +79,26 @@ void exit_raise_late(void) {
 // `except Exception` does not stop.
 void exit_check_limit(void) {
     if (handler_since != 0) {
-        handler_ticks = limit();
+        uint64_t ticks = limit();
+        if (ticks != NO_NUMBER) { // else it is the next handler that does not begin
+            handler_ticks = ticks;
+        }
         if (exit_late()) {
             mp_sched_exception(too_long());
         }
     }
 }
 
-static void handler_begins(void) {
+// False: without a limit that is a number none runs.
+static bool handler_begins(void) {
     handler_since = rdtsc();
     if (!native_watches_handlers()) {
         handler_ticks = limit();
         native_watch_handlers();
+    } else if (handler_ticks == NO_NUMBER) { // perhaps it was set right since
+        handler_ticks = limit();
     }
+    return handler_ticks != NO_NUMBER;
 }
 
 static mp_obj_t told(qstr what, const struct exit_object *x, mp_obj_t more) {
@@ -104,7 +116,11 @@ mp_obj_t exit_serve(const struct vcpu *v) {
     if (object == MP_OBJ_NULL) {
         return mp_const_none; // nobody claims before its Exit is made
     }
-    handler_begins();
+    if (!handler_begins()) {
+        handler_ends();
+        return told(MP_QSTR_failed, x, mp_obj_new_exception_msg(&mp_type_TypeError,
+            MP_ERROR_TEXT("hv.handler_limit is no number of milliseconds; write hv.handler_limit = 1000")));
+    }
     if ((slots & (slots - 1)) != 0) {
         return told(MP_QSTR_several, x, mp_const_none);
     }
