@@ -11,7 +11,8 @@ from hv import events  # noqa: E402
 from hv.clock import TimeoutError  # noqa: E402
 from hv.device import Device  # noqa: E402
 from hv.explain import cost, explain, why  # noqa: E402
-from hv.vm import Guest, guest, guest_from, guests  # noqa: E402
+from hv.vm import Guest, guest, guests  # noqa: E402
+from hv.snippet import guest_from  # noqa: E402
 from hv.host import Machine  # noqa: E402
 from hv.moves import states  # noqa: E402
 from hv.live import policies, policy  # noqa: E402

@@ -3,7 +3,7 @@
 import json
 
 import _hv
-from hv import channel, events
+from hv import channel, events, making
 from hv import vm as guests
 from hv import host
 
@@ -160,8 +160,8 @@ def again():
             adopt(guest, row, events.quiet)
             guest.paravirt = row.get("paravirt", True)
             guest.hide = tuple(row.get("hide") or ())
-            guest.cpuid = guests.own("cpuid", row.get("cpuid") or ())
-            guest.msr = guests.own("msr", row.get("msr") or ())
+            guest.cpuid = making.own("cpuid", row.get("cpuid") or ())
+            guest.msr = making.own("msr", row.get("msr") or ())
             guest.add_devices(row.get("devices") or ())
             if row.get("symbols") and guest.symbols is None:
                 guest.load_symbols(row["symbols"])

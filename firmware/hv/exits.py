@@ -250,12 +250,22 @@ class Handlers(dict):
         return text.table([Handler.HEAD] + [self[n].row() for n in sorted(self)])
 
 
+def _check_limit():
+    """The core says the same of a limit that became no number after this."""
+    import hv
+
+    if not isinstance(hv.handler_limit, int):
+        raise TypeError("hv.handler_limit=%r is no number of milliseconds; "
+                        "write hv.handler_limit = 1000" % (hv.handler_limit,))
+
+
 def on(guest, kind, name, instead, filters):
     """g.on(): a decorator, or with a function as `name` the handler itself."""
     if kind not in KINDS:
         raise ValueError(text.unknown("exit kind", kind, list(KINDS)))
 
     def made(function):
+        _check_limit()
         function_for('g.on("%s", ...)' % kind, function)
         named = slots(guest).named
         said = name or getattr(function, "__name__", "<lambda>")

@@ -2,7 +2,7 @@
 
 import _hv
 from hv import vm as guests
-from hv import text
+from hv import making, text
 
 
 class Machine:
@@ -52,7 +52,7 @@ class Machine:
 
     def __repr__(self):
         rows = [("cpu", "apic", "owner")]
-        owners = guests.owners()
+        owners = making.owners()
         for index, apic, state, _ in _hv.cpus():
             rows.append((index, apic, owner_text(state, owners.get(index))))
         memory = _hv.memory()
@@ -95,7 +95,7 @@ def banner(description):
     missing = _hv.missing()
     if missing:
         print("missing, no guest can run: %s" % ", ".join(missing))
-    owners = guests.owners()
+    owners = making.owners()
     print(" | ".join(
         ["cpu%d %s" % (row[0], owner_text(row[2], owners.get(row[0]))) for row in _hv.cpus()]))
     shares = ["%s %s" % (g.name, text.size_text(g.memory_size)) for g in guests.guests()]

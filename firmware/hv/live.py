@@ -11,7 +11,7 @@ import _hv
 from hv import exits, text, timers
 
 KEPT = ".policies"  # on the RAM disk: sources by name, read again after a soft reset
-NOTE = "its exit's handler went"  # of exit_reset() in port/modhv_exit.c
+NOTE = "its exit's handler went"  # of exit_reset() in port/modhv_handler.c
 ENOENT, EEXIST = 2, 17
 
 

@@ -1,171 +1,25 @@
 """Guests: made, loaded, started, looked at."""
 
 import _hv
-from hv import acpi, clock, cpuid, exits, fwcfg, moves, mptable, msr, smbios, text
+from hv import acpi, clock, cpuid, exits, making, moves, mptable, smbios, text
 from hv.console import Console
 from hv.crash import Crash
-from hv.loaders import layout, load
+from hv.loaders import load
 from hv.memory import Memory
+from hv.paused import Paused
 from hv.rules import RULES, values
 from hv.rules import devices as named
 from hv.screen import Screen
-from hv.vcpu import REGISTERS, VCpu
+from hv.target import Target
+from hv.vcpu import VCpu
 
-MEMORY_STEP = 2 << 20
-ENOENT, ENOMEM, EBUSY, ENODEV, EINVAL = 2, 12, 16, 19, 22
-SMALLEST = 2 << 20
-CPUID_MAX_EXTENDED = 0x8000_0000
-CPUID_FEATURES = 0x8000_0001
-CPUID_ADDRESS_SIZES = 0x8000_0008
+ENOENT, EBUSY, EINVAL = 2, 16, 22
 KHZ = 1000
 GONE = 0xFFFF_FFFF  # the number of a guest that was destroyed
 LAST_EXITS = 8  # in a crash record
-VCPUS_MAX = 8  # GUEST_VCPUS of virt/guest.h
 
 # Guests by id, so that a name is always the same object.
 _known = {}
-
-
-def _size(memory):
-    if isinstance(memory, str):
-        memory = text.parse_size(memory)
-    if not isinstance(memory, int):
-        raise TypeError("memory=%r is no size; write \"64M\"" % (memory,))
-    if memory < SMALLEST or memory % MEMORY_STEP:
-        raise ValueError("memory %s is not a multiple of 2M" % text.size_text(memory))
-    return memory
-
-
-def owners():
-    """The guests of each CPU, started or not: {cpu: [names]}."""
-    out = {}
-    for guest_id in _hv.guest_ids():
-        info = _hv.guest_info(guest_id)
-        for row in info["vcpus"]:
-            out.setdefault(row[0], []).append(info["name"])
-    return out
-
-
-def _choose(cpus):
-    """CPU numbers for a count or a list; an error says what is free."""
-    if not isinstance(cpus, (int, list, tuple, range)):
-        raise TypeError("cpus=%r is no count and no list of CPUs: cpus=1, cpus=[2]" % (cpus,))
-    taken = owners()
-    states = {row[0]: row[2] for row in _hv.cpus()}
-    # A CPU that has just lost its guest still says "guest" until it looks.
-    free = sorted([n for n in states if states[n] in ("idle", "guest") and n not in taken])
-    count = cpus if isinstance(cpus, int) else len(cpus)
-    if count < 1 or count > VCPUS_MAX:
-        raise ValueError("%s cpus; a guest has 1 to %d" % (count, VCPUS_MAX))
-    if isinstance(cpus, int):
-        if not free:
-            raise OSError(EBUSY, "no cpu is free; destroy() a guest, or say cpus=[0] for slices")
-        if len(free) < count:
-            raise OSError(EBUSY, "%d cpus are wanted; free: %s" % (
-                count, ", ".join([str(n) for n in free])))
-        return free[:count]
-    if len(set(cpus)) < count:
-        raise ValueError("cpus=%s names a cpu twice" % cpus)
-    if 0 in cpus and count > 1:
-        raise ValueError("cpus=%s: a guest on cpu 0 runs in slices and has no other cpu" % cpus)
-    for cpu in cpus:
-        if cpu not in states:
-            raise ValueError("no cpu %s; this machine has 0 to %d" % (cpu, max(states)))
-        if cpu != 0 and cpu not in free:
-            owner = " and ".join(taken.get(cpu, [])) or "nobody: it is %s" % states[cpu]
-            raise OSError(EBUSY, "cpu %d is taken by %s; free: %s" % (
-                cpu, owner, ", ".join([str(n) for n in free]) or "none"))
-    return list(cpus)
-
-
-def name_of(guest_id):
-    try:
-        return _hv.guest_info(guest_id)["name"]
-    except (OSError, ValueError):
-        return "nobody"
-
-
-def _add_ram(guest_id, memory):
-    """RAM in as few extents as the machine's free memory allows."""
-    for gpa, size in layout.ram(memory):
-        while size:
-            part = min(size, _hv.memory()["largest"] // MEMORY_STEP * MEMORY_STEP)
-            if not part:
-                raise OSError(ENOMEM)
-            _hv.guest_add_ram(guest_id, gpa, part)
-            gpa += part
-            size -= part
-
-
-def _device(guest_id, name):
-    try:
-        _hv.guest_device(guest_id, name)
-    except OSError as e:
-        if e.args[0] != 19:
-            raise
-        raise ValueError(text.unknown("device", name, named.NAMES))
-
-
-def _hidden(names):
-    """The names of `hide`, with all that stands on them."""
-    from hv.rules import features
-
-    for name in names:
-        if name not in features.NAMES:
-            raise ValueError(text.unknown("CPUID feature", name, features.NAMES))
-        if name in features.NEEDED:
-            raise ValueError("%s cannot be hidden: no kernel starts without it" % name)
-    return tuple(features.whole(names)) if names else ()
-
-
-def own(key, rows):
-    """Answers of CPUID leaves and MSRs as in a partition file, with its rules."""
-    from hv.rules import answers, reader
-
-    read = reader.Reader(reader.TOML)
-    rows = getattr(answers, key)(read, list(rows) if isinstance(rows, tuple) else rows, (key,))
-    if read.findings:
-        raise ValueError(str(read.findings[0]))
-    return tuple(rows)
-
-
-def _devices(entries):
-    """The entries of `devices`, with the rules of a partition file."""
-    from hv.rules import reader
-
-    read = reader.Reader(reader.TOML)
-    found = named.read(read, {"devices": list(entries)}, ())
-    for finding in read.findings:
-        raise ValueError(str(finding))
-    return found
-
-
-class Target:
-    """What the loaders write to."""
-
-    def __init__(self, guest, name, fresh):
-        self._id = guest.id
-        self.memory = guest.memory_size
-        self.fresh = fresh
-        self.data = None  # the image's bytes; load() sets it
-        self.shift = 0  # of the loader's tables; load() sets it
-
-    def module(self, name):
-        if not isinstance(name, str):
-            return memoryview(name)  # the image itself
-        try:
-            return _hv.module(name)
-        except (OSError, ValueError):
-            raise ValueError(text.unknown("boot module", name, [m[0] for m in _hv.modules()]))
-
-    def write(self, gpa, data):
-        _hv.guest_write(self._id, gpa, data)
-
-    def load(self, gpa, name, offset, size):
-        if not isinstance(name, str):
-            _hv.guest_write(self._id, gpa, memoryview(name)[offset : offset + size])
-            return
-        _hv.guest_load_module(self._id, gpa, name, offset, size)
 
 
 class Guest:
@@ -181,10 +35,10 @@ class Guest:
         names, sizes, devices or features that cannot be; TypeError: of a wrong type;
         OSError: EBUSY (a CPU is taken), ENOMEM, EEXIST (the name), ENODEV (no virtualisation)."""
         self.name = name
-        self.cpuid, self.msr = own("cpuid", cpuid), own("msr", msr)
-        devices = _devices(devices)
+        self.cpuid, self.msr = making.own("cpuid", cpuid), making.own("msr", msr)
+        devices = making.devices(devices)
         self.paravirt = bool(paravirt)  # the KVM-compatible clock is shown
-        self.hide = _hidden(hide)  # CPUID features that it does not see
+        self.hide = making.hidden(hide)  # CPUID features that it does not see
         self._load = None  # the arguments of load(), for reset and restart
         self._registers = {}  # that guest_from() was given, for each start
         self._entry = None
@@ -196,7 +50,7 @@ class Guest:
         self.symbols = None  # load_symbols()
         self.restarts = 0
         if _id is None:
-            _id = self._make(name, cpus, _size(memory), devices)
+            _id = self._make(name, cpus, making.size_of(memory), devices)
         self.id = _id
         _known[_id] = self
         info = _hv.guest_info(_id)
@@ -217,46 +71,7 @@ class Guest:
         for guest in guests():
             if guest.name == name:
                 raise ValueError("%s exists already; destroy() it or take another name" % name)
-        missing = _hv.missing()
-        if _hv.backend() is None or missing:
-            raise OSError(ENODEV, "this machine cannot run guests; it lacks %s" % (
-                ", ".join(missing) or "AMD-V and VT-x"))
-        chosen = _choose(cpus)
-        guest_id = _hv.guest_create(name)
-        try:
-            _add_ram(guest_id, memory)
-            for cpu in chosen:
-                _hv.guest_add_vcpu(guest_id, cpu)
-            self._policy(guest_id, len(chosen))
-            self._power(guest_id, memory)
-            for device in devices:
-                if named.name_of(device) not in named.PYTHON:
-                    _device(guest_id, named.name_of(device))
-        except (OSError, ValueError) as e:
-            _hv.guest_destroy(guest_id)
-            if e.args and e.args[0] == ENOMEM:
-                raise OSError(ENOMEM, "no memory for %s: %s are free" % (
-                    text.size_text(memory), text.size_text(_hv.memory()["free"])))
-            raise
-        return guest_id
-
-    def _power(self, guest_id, memory):
-        _hv.guest_platform(guest_id, clock.wall())
-        _hv.guest_firmware(guest_id, fwcfg.build(memory))
-
-    def _policy(self, guest_id, vcpus):
-        caps = _hv.caps()
-        table = cpuid.build(
-            _hv.cpuid, caps, _hv.tsc_hz(), guest_id, vcpus, self.paravirt, self.hide,
-            self.cpuid)
-        _hv.guest_set_cpuid(guest_id, table)
-        bits = 36
-        if _hv.cpuid(CPUID_MAX_EXTENDED, 0)[0] >= CPUID_ADDRESS_SIZES:
-            bits = _hv.cpuid(CPUID_ADDRESS_SIZES, 0)[0] & 0xFF
-        shown = _hv.cpuid(CPUID_FEATURES, 0)[3] & ~caps.get("cpuid_hide_80000001_edx", 0)
-        rdtscp = bool(shown & cpuid.EDX_RDTSCP)
-        _hv.guest_set_msrs(guest_id, msr.build(
-            _hv.backend() == "svm", bits, rdtscp, self.paravirt, self.msr))
+        return making.create(self, name, cpus, memory, devices)
 
     # -- life
 
@@ -326,7 +141,7 @@ class Guest:
 
     def paused(self):
         """with g.paused(): ... resumes at the end when it was running."""
-        return _Paused(self)
+        return Paused(self)
 
     def reset(self):
         """Back to the power-on state with its image loaded again, ready to start(). OSError: it
@@ -343,8 +158,8 @@ class Guest:
             devices.reset_all(self)
         if self.symbols is not None:
             self.symbols.reset()
-        self._policy(self.id, len(self.vcpus))  # what the guest stored in its MSRs goes
-        self._power(self.id, self.memory_size)
+        making.give_answers(self, self.id, len(self.vcpus))  # its MSRs as they were
+        making.power_on(self.id, self.memory_size)
         self._place()
         return self
 
@@ -527,28 +342,6 @@ class Guest:
             return "<guest %s, destroyed>" % self.name
 
 
-class _Paused:
-    def __init__(self, guest):
-        self._guest = guest
-        self._resume = False
-
-    def __enter__(self):
-        if self._guest.state == "running":
-            try:
-                self._guest.pause()
-                self._resume = True
-            except OSError:
-                if self._guest.state == "running":
-                    raise
-                # it ended just now: it stands still, too
-        return self._guest
-
-    def __exit__(self, *error):
-        guest = self._guest
-        if self._resume and guest.exists() and guest.state == "paused":
-            guest.resume()
-
-
 class Exits(dict):
     """Counts by kind; the repr is a table, the most frequent first."""
 
@@ -564,6 +357,11 @@ class Exits(dict):
 
 class Guests(list):
     """The guests there are; the repr is a table."""
+
+    def __getitem__(self, place):
+        if isinstance(place, str):
+            raise TypeError("a list of guests has no names; write hv.guest(%r)" % place)
+        return list(self)[place]  # MicroPython's list has no __getitem__ to call
 
     def __str__(self):  # MicroPython would print the plain base class
         return self.__repr__()
@@ -597,39 +395,3 @@ def guest(name):
         if g.name == name:
             return g
     raise ValueError(text.unknown("guest", name, [g.name for g in everybody]))
-
-
-CODE_MODES = {16: "flat", 32: "flat32", 64: "flat64"}
-CODE_END = b"\xf4\xeb\xfd"  # hlt, and a jump to it: where the code ends without an end
-
-
-def guest_from(code, mode=64, regs=None, name=None, cpus=None, memory="2M"):
-    """A guest of a few bytes of machine code, ready to start(): 16 is real mode at 0000:7C00, 32
-    and 64 are flat at 1 MiB; regs={"rax": 1} are set before it runs. ValueError: another mode or
-    register; OSError as of Guest()."""
-    if isinstance(code, str):
-        raise ValueError("the code is a str; give bytes: b\"\\xf4\" or bytes.fromhex(\"f4\")")
-    if mode not in CODE_MODES:
-        raise ValueError("no mode %r; known: 16, 32, 64" % (mode,))
-    regs = dict(regs or {})
-    for register in regs:
-        if register not in REGISTERS:
-            raise ValueError(text.unknown("register", register, list(REGISTERS)))
-    known = [g.name for g in guests()]
-    number = 1
-    while name is None:
-        said = "code%d" % number
-        name = None if said in known else said
-        number += 1
-    if cpus is None:
-        owned = owners()
-        cpus = 1 if any([n not in owned for n, _, state, _ in _hv.cpus()
-                         if n and state != "failed"]) else [0]
-    made = Guest(name, cpus, memory)
-    try:
-        made._registers = regs
-        made.load(bytes(code) + CODE_END, kind=CODE_MODES[mode])
-    except BaseException:
-        made.destroy()
-        raise
-    return made

@@ -16,7 +16,7 @@ MICROPY_VFS_LFS2 = 1
 MICROPY_VFS_FAT = 1
 
 # Flags, and headers and parts that bring names of Python of their own.
-QSTR_GLOBAL_DEPENDENCIES += micropython.mk modhv.h modhv_table.h modmachine.inc modtime.inc
+QSTR_GLOBAL_DEPENDENCIES += micropython.mk modhv.h modhv_exit.h modhv_table.h modmachine.inc modtime.inc
 
 include $(MICROPY_DIR)/py/mkenv.mk
 include $(TOP)/py/py.mk
@@ -43,7 +43,8 @@ CFLAGS += $(INC) -std=gnu11 -O2 -g -DNDEBUG -m64 -ffreestanding -nostdinc \
 # SSE registers.
 IRQ_C = hold.c serial.c terminal.c keyboard.c native_break.c
 PORT_C = main.c mphalport.c libc.c poll.c line_edit.c power.c emulator.c native.c machine_mem.c channel.c capture.c reserve.c \
-    traceback.c modhv.c modhv_machine.c modhv_guest.c modhv_memory.c modhv_vcpu.c modhv_event.c modhv_exit.c modhv_note.c modhv_look.c modhv_uart.c
+    traceback.c modhv.c modhv_machine.c modhv_guest.c modhv_memory.c modhv_vcpu.c modhv_event.c modhv_exit.c \
+    modhv_claim.c modhv_handler.c modhv_note.c modhv_look.c modhv_uart.c
 
 SHARED_C = shared/libc/printf.c shared/runtime/gchelper_generic.c \
     shared/runtime/pyexec.c shared/runtime/stdout_helpers.c shared/runtime/sys_stdio_mphal.c \

@@ -149,6 +149,8 @@ static const mp_rom_map_elem_t hv_globals_table[] = {
     HV_VCPU_TABLE
     HV_EVENT_TABLE
     HV_EXIT_TABLE
+    HV_CLAIM_TABLE
+    HV_HANDLER_TABLE
     HV_NOTE_TABLE
     HV_LOOK_TABLE
     HV_REGISTER_TABLE

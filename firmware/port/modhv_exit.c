@@ -1,99 +1,17 @@
-// _hv: exits that Python claims. One `_hv.Exit` a vCPU, made once, is a window on the
-// vCPU that waits: nothing is allocated for an exit.
-#include "cpu/err.h"
-#include "cpu/insn.h"
+// _hv.Exit: one a vCPU, made once, is a window on the vCPU that waits: nothing is
+// allocated for an exit.
+#include "modhv_exit.h"
+
 #include "cpu/percpu.h"
-#include "channel.h"
 #include "cpu/smp.h"
-#include "hold.h"
 #include "modhv.h"
 #include "modhv_table.h"
-#include "native.h"
-#include "poll.h"
 #include "py/runtime.h"
 #include "virt/guest.h"
 #include "virt/run.h"
 
-struct exit_object {
-    mp_obj_base_t base;
-    uint32_t guest, vcpu; // numbers
-    mp_obj_t guest_object, vcpu_object;
-    mp_obj_t table; // handlers by slot
-};
-
 MP_REGISTER_ROOT_POINTER(mp_obj_t hv_exit_objects[128]);
 _Static_assert(GUEST_MAX * GUEST_VCPUS == 128, "one root pointer a vCPU");
-
-// Host TSC at which the present handler was told its exit, and how long it may take as
-// last looked up: in an interrupt nothing is looked up.
-static volatile uint64_t handler_since, handler_ticks;
-
-void exit_reset(void) {
-    for (size_t i = 0; i < MP_ARRAY_SIZE(MP_STATE_VM(hv_exit_objects)); i++) {
-        MP_STATE_VM(hv_exit_objects)[i] = MP_OBJ_NULL;
-    }
-    MP_STATE_VM(hv_names) = MP_OBJ_NULL;
-    handler_since = 0;
-    for (uint32_t i = 0; i < GUEST_MAX; i++) {
-        struct guest *g = guest_by_id(i);
-        if (g != NULL) {
-            g->console.elsewhere = false; // its UART in Python is gone, too
-            console_changed(g);
-        }
-        if (g != NULL && claims_drop(g) && guest_pause(g) == 0) {
-            static const char why[] = "its exit's handler went when Python started anew";
-            memcpy(g->note, why, sizeof(why));
-        }
-    }
-}
-
-// hv.handler_limit in ticks; 0 there means none.
-static uint64_t limit(void) {
-    mp_obj_t names = MP_STATE_VM(hv_names);
-    mp_map_elem_t *e = names == MP_OBJ_NULL ? NULL : mp_map_lookup(&((mp_obj_dict_t *)MP_OBJ_TO_PTR(names))->map,
-        MP_OBJ_NEW_QSTR(MP_QSTR_handler_limit), MP_MAP_LOOKUP);
-    if (e == NULL || !mp_obj_is_small_int(e->value) || MP_OBJ_SMALL_INT_VALUE(e->value) <= 0) {
-        return UINT64_MAX;
-    }
-    return ns_to_tsc((uint64_t)MP_OBJ_SMALL_INT_VALUE(e->value) * 1000000);
-}
-
-static mp_obj_t too_long(void) {
-    handler_since = 0;
-    return mp_obj_new_exception_msg(&mp_type_KeyboardInterrupt,
-        MP_ERROR_TEXT("the handler ran longer than hv.handler_limit"));
-}
-
-bool exit_serving(void) {
-    return handler_since != 0;
-}
-
-bool exit_late(void) {
-    return handler_since != 0 && !hold_on() && rdtsc() - handler_since > handler_ticks;
-}
-
-void exit_raise_late(void) {
-    nlr_raise(too_long());
-}
-
-// Between bytecodes: a handler that runs too long is ended by an exception that
-// `except Exception` does not stop.
-void exit_check_limit(void) {
-    if (handler_since != 0) {
-        handler_ticks = limit();
-        if (exit_late()) {
-            mp_sched_exception(too_long());
-        }
-    }
-}
-
-static void handler_begins(void) {
-    handler_since = rdtsc();
-    if (!native_watches_handlers()) {
-        handler_ticks = limit();
-        native_watch_handlers();
-    }
-}
 
 static struct vcpu *vcpu_of(const struct exit_object *x) {
     struct guest *g = guest_by_id(x->guest);
@@ -366,9 +284,9 @@ void exit_answered(struct vcpu *v) {
 
 // done() -> whether the exit was answered: the vCPU goes on. False where a handler that
 // must answer did not, which leaves it waiting.
-static mp_obj_t exit_done(mp_obj_t self) {
+mp_obj_t exit_done(mp_obj_t self) {
     struct vcpu *v = vcpu_of(MP_OBJ_TO_PTR(self));
-    handler_since = 0;
+    handler_ends();
     if (v == NULL) {
         return mp_const_true; // it ended meanwhile
     }
@@ -390,45 +308,6 @@ static mp_obj_t exit_done(mp_obj_t self) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(exit_done_obj, exit_done);
 
-static mp_obj_t told(qstr what, const struct exit_object *x, mp_obj_t more) {
-    mp_obj_t fields[3] = { MP_OBJ_NEW_QSTR(what), MP_OBJ_FROM_PTR(x), more };
-    return mp_obj_new_tuple(3, fields);
-}
-
-// Calls the one handler of a claimed exit and lets the vCPU go on: None. What is not
-// so simple is an event for Python: ("failed", x, exception), ("later", x, what the
-// handler returned), ("unanswered", x, None), ("several", x, None).
-mp_obj_t exit_serve(const struct vcpu *v) {
-    mp_obj_t object = MP_STATE_VM(hv_exit_objects)[v->guest->id * GUEST_VCPUS + v->index];
-    const struct exit_object *x = MP_OBJ_TO_PTR(object);
-    uint32_t slots = v->message.slots;
-    if (object == MP_OBJ_NULL) {
-        return mp_const_none; // nobody claims before its Exit is made
-    }
-    handler_begins();
-    if ((slots & (slots - 1)) != 0) {
-        return told(MP_QSTR_several, x, mp_const_none);
-    }
-    size_t count;
-    mp_obj_t *table, result = mp_const_none;
-    mp_obj_get_array(x->table, &count, &table);
-    nlr_buf_t nlr;
-    struct hold before = hold_open();
-    if (nlr_push(&nlr) == 0) {
-        result = mp_call_function_1(table[(size_t)__builtin_ctz(slots) % count], object);
-        nlr_pop();
-        hold_end(before);
-    } else {
-        hold_end(before);
-        handler_since = 0;
-        return told(MP_QSTR_failed, x, MP_OBJ_FROM_PTR(nlr.ret_val));
-    }
-    if (result != mp_const_none) {
-        return told(MP_QSTR_later, x, result);
-    }
-    return exit_done(object) == mp_const_true ? mp_const_none : told(MP_QSTR_unanswered, x, mp_const_none);
-}
-
 static mp_obj_t exit_waits(mp_obj_t self) {
     return mp_obj_new_bool(vcpu_of(MP_OBJ_TO_PTR(self)) != NULL);
 }
@@ -436,7 +315,7 @@ static MP_DEFINE_CONST_FUN_OBJ_1(exit_waits_obj, exit_waits);
 
 // untimed(): the handler goes on later (async), its time is its own.
 static mp_obj_t exit_untimed(mp_obj_t self) {
-    handler_since = 0;
+    handler_ends();
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(exit_untimed_obj, exit_untimed);
@@ -509,62 +388,3 @@ static mp_obj_t exit_make_new(const mp_obj_type_t *type, size_t n_args, size_t n
 
 MP_DEFINE_CONST_OBJ_TYPE(hv_exit_type, MP_QSTR_Exit, MP_TYPE_FLAG_NONE, make_new, exit_make_new, attr, exit_attr,
     print, exit_print, locals_dict, &exit_methods);
-
-// ---- Claims ----
-
-static uint32_t kind_of(mp_obj_t name_in) {
-    qstr name = mp_obj_str_get_qstr(name_in);
-    if (name == MP_QSTR_raw) {
-        return CLAIM_RAW;
-    }
-    if (name == MP_QSTR_mmio) {
-        return CLAIM_MMIO;
-    }
-    for (uint32_t kind = EXIT_NONE + 1; kind < EXIT_KINDS; kind++) {
-        if (hv_exit_name(kind) == name) {
-            return kind;
-        }
-    }
-    mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("no exit kind %q"), name);
-}
-
-// claim(id, slot, kind, low, high, mode)
-static mp_obj_t hv_claim(size_t n_args, const mp_obj_t *args) {
-    struct guest *g = hv_guest(args[0]);
-    uint32_t slot = (uint32_t)hv_range(args[1], CLAIMS - 2, "slot");
-    qstr mode = mp_obj_str_get_qstr(args[5]);
-    if (mode != MP_QSTR_after && mode != MP_QSTR_instead && mode != MP_QSTR_watch) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("no mode %q; there are after, instead, watch"), mode);
-    }
-    uint32_t kind = kind_of(args[2]);
-    uint64_t low = hv_u64(args[3], "low"), high = hv_u64(args[4], "high");
-    if (kind == CLAIM_MMIO && hv_within_memory(g, low, high)) {
-        hv_check(-EEXIST);
-    }
-    hv_check(claim_set(g, slot, kind, low, high,
-        mode == MP_QSTR_after ? CLAIM_AFTER : mode == MP_QSTR_instead ? CLAIM_INSTEAD : CLAIM_WATCH));
-    return mp_const_none;
-}
-MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(hv_claim_obj, 6, 6, hv_claim);
-
-static mp_obj_t hv_unclaim(mp_obj_t id, mp_obj_t slot) {
-    hv_check(claim_clear(hv_guest(id), (uint32_t)hv_range(slot, CLAIMS - 2, "slot")));
-    return mp_const_none;
-}
-MP_DEFINE_CONST_FUN_OBJ_2(hv_unclaim_obj, hv_unclaim);
-
-static mp_obj_t hv_claim_hits(mp_obj_t id, mp_obj_t slot) {
-    return hv_number(hv_guest(id)->claims.claim[hv_range(slot, CLAIMS - 2, "slot")].hits);
-}
-MP_DEFINE_CONST_FUN_OBJ_2(hv_claim_hits_obj, hv_claim_hits);
-
-// The dict in which `handler_limit` (milliseconds) is looked up.
-static mp_obj_t hv_handler_names(mp_obj_t dict) {
-    if (!mp_obj_is_type(dict, &mp_type_dict)) {
-        mp_raise_TypeError(MP_ERROR_TEXT("a dict is needed"));
-    }
-    MP_STATE_VM(hv_names) = dict;
-    return mp_const_none;
-}
-MP_DEFINE_CONST_FUN_OBJ_1(hv_handler_names_obj, hv_handler_names);
-MP_REGISTER_ROOT_POINTER(mp_obj_t hv_names);

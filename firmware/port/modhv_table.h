@@ -23,14 +23,20 @@ extern const mp_obj_fun_builtin_var_t hv_guest_share_obj, hv_guest_walk_obj;
     HV_ENTRY(guest_share), HV_ENTRY(guest_walk),
 
 // modhv_exit.c
+void exit_answered(struct vcpu *v); // the vCPU that waits goes on
+extern const mp_obj_type_t hv_exit_type;
+#define HV_EXIT_TABLE { MP_ROM_QSTR(MP_QSTR_Exit), MP_ROM_PTR(&hv_exit_type) },
+
+// modhv_claim.c
+extern const mp_obj_fun_builtin_var_t hv_claim_obj;
+extern const mp_obj_fun_builtin_fixed_t hv_unclaim_obj, hv_claim_hits_obj;
+#define HV_CLAIM_TABLE HV_ENTRY(claim), HV_ENTRY(unclaim), HV_ENTRY(claim_hits),
+
+// modhv_handler.c
 mp_obj_t exit_serve(const struct vcpu *v); // calls the handler; None, or an event for Python
 void exit_reset(void);
-extern const mp_obj_type_t hv_exit_type;
-extern const mp_obj_fun_builtin_var_t hv_claim_obj;
-extern const mp_obj_fun_builtin_fixed_t hv_unclaim_obj, hv_claim_hits_obj, hv_handler_names_obj;
-#define HV_EXIT_TABLE \
-    { MP_ROM_QSTR(MP_QSTR_Exit), MP_ROM_PTR(&hv_exit_type) }, HV_ENTRY(claim), HV_ENTRY(unclaim), \
-    HV_ENTRY(claim_hits), HV_ENTRY(handler_names),
+extern const mp_obj_fun_builtin_fixed_t hv_handler_names_obj;
+#define HV_HANDLER_TABLE HV_ENTRY(handler_names),
 
 // modhv_note.c
 extern const mp_obj_fun_builtin_fixed_t hv_watch_read_obj, hv_trace_obj, hv_trace_info_obj, hv_trace_read_obj;
@@ -39,7 +45,6 @@ extern const mp_obj_fun_builtin_fixed_t hv_watch_read_obj, hv_trace_obj, hv_trac
 
 // modhv_event.c, for the calls that end messages and fill guest slots.
 void event_answered(const struct vcpu *v);
-void exit_answered(struct vcpu *v); // the vCPU that waits goes on
 void event_guest_made(uint32_t id);
 
 // modhv_machine.c

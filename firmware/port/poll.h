@@ -15,7 +15,7 @@ bool event_ready(void);
 // Calls the function given to _hv.notify() when there is.
 void event_notify(void);
 void event_reset(void); // at each start of Python
-// modhv_exit.c: ends a handler that runs too long, between bytecodes. Native code has
+// modhv_handler.c: ends a handler that runs too long, between bytecodes. Native code has
 // none: there an interrupt asks the others, which allocate nothing but exit_raise_late.
 void exit_check_limit(void);
 bool exit_serving(void);

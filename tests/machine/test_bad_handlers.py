@@ -89,6 +89,12 @@ def test_a_handler_that_loops_is_ended(boot: Boot, backend: str) -> None:
         c.machine.wait_state("claims", "paused", timeout=LIMIT)
         c.exec("g.resume()")
         assert c.machine.wait_end("claims", LIMIT).status == 0, name
+    at = len(c.machine.prompt.text)
+    c.start("g.on('cpuid', lambda x: None, leaf=1)\nhv.handler_limit = 'x'", "cpuid=1")
+    told(c, at, "hv.handler_limit is no number of milliseconds")
+    c.machine.wait_state("claims", "paused", timeout=LIMIT)
+    c.exec("hv.handler_limit = 1000\ng.resume()")
+    assert c.machine.wait_end("claims", LIMIT).status == 0
     beats(c)
 
 

@@ -88,7 +88,7 @@ import gc, json, _hv
 for _ in range(3): gc.collect()
 m = hv.machine.memory
 print(json.dumps([gc.mem_alloc(), m["free"], m["pool"], m["largest"], len(_hv.guest_ids()),
-    len(hv.vm.owners()), len(hv.events._seen), len(hv.timers._due), len(hv.vm._known)]))
+    len(hv.making.owners()), len(hv.events._seen), len(hv.timers._due), len(hv.vm._known)]))
 """
 
 CYCLE = """

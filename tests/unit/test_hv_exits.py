@@ -81,6 +81,19 @@ def test_the_same_name_replaces_and_handlers_go_off_and_on(world, guest):
     assert claims(world) == {} and not guest.handlers
 
 
+@pytest.mark.parametrize("limit", ["x", None, 1.5])
+def test_a_limit_that_is_no_number_is_said(world, guest, monkeypatch, limit):
+    import hv
+
+    kept = guest.on("cpuid", print, leaf=1)
+    monkeypatch.setattr(hv, "handler_limit", limit)
+    with pytest.raises(TypeError, match="hv.handler_limit=.* is no number of milliseconds; write"):
+        guest.on("cpuid", print, leaf=1)
+    assert guest.handlers["print"] is kept and len(claims(world)) == 1
+    monkeypatch.setattr(hv, "handler_limit", 0)
+    assert guest.on("cpuid", print, leaf=1) is not kept
+
+
 def test_slots_run_out_with_a_sentence(world, guest):
     for i in range(31):
         guest.on("cpuid", lambda x: None, leaf=i)

@@ -339,6 +339,8 @@ WRONG = [
     ("g.attach(hv.Device, ports=5)", TypeError, "is no hv.Device"),
     ("g.attach(hv.Device(), ports=(0, 0x10000))", ValueError, "port 0x10000 is outside"),
     ("g.detach(5)", ValueError, "no device 5"),
+    ("hv.guests()['a']", TypeError, r"has no names; write hv.guest\('a'\)"),
+    ("hv.guests()[1]", IndexError, "range"),
     ("hv.after('x', print)", TypeError, "'x' is no number of milliseconds"),
     ("hv.after(1, 2)", TypeError, "a timer takes a function, not 2"),
     ("hv.why('nobody')", ValueError, "no guest 'nobody'; known: a"),
