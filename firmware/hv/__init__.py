@@ -96,3 +96,10 @@ def _start():
     events.namespace["hv"] = sys.modules["hv"]
     boot.start()
     _variables()
+
+
+def _leave():
+    """Called by the port before a soft reset."""
+    from hv import device
+
+    device.give_back_all()

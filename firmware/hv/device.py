@@ -33,7 +33,7 @@ class Device:
         """Behind g.attach(): self.guest, self.line and self.name are there."""
 
     def detached(self):
-        """Before g.detach() takes them away."""
+        """Before g.detach() or a soft reset takes them away."""
 
     def console_event(self):
         """Something was typed for the guest, or its console has room again."""
@@ -243,3 +243,12 @@ def forget_all(guest):
         for device, _ in list(guest._slots.devices.values()):
             device.cancel()
             device.guest = None
+
+
+def give_back_all():
+    """Before Python ends: what stands in the core's place gives it back as its guest knows it."""
+    from hv import vm
+
+    for guest in vm.guests():
+        for device, _ in list(guest._slots.devices.values()) if guest._slots else ():
+            _called(device, "detached()", lambda: detach(guest, device))

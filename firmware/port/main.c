@@ -138,6 +138,7 @@ void firmware_main(void) {
         run_scripts();
         run_prompt();
         run_exit_function();
+        pyexec_frozen_module("_leave.py", false);
         event_reset();
         capture_set(-1);
         mp_hal_stdout_tx_str("MPY: soft reboot\r\n");
