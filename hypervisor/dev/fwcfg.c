@@ -57,6 +57,7 @@ bool fwcfg_set_files(struct fwcfg *f, const uint8_t *files, uint64_t size) {
     }
     good = good && find(f, FILE_DIRECTORY) == size;
     f->files_size = good ? f->files_size : 0;
+    fwcfg_select(f, SIGNATURE); // no longer what was searched for
     return good;
 }
 

@@ -119,6 +119,7 @@ CASE(firmware_files) {
         [4 + 8] = 'a', [68 + 8] = 'b', [132] = 1, 2, 3, 4, 5};
     fwcfg_init(&f, 1, 1 << 20);
     CHECK(fwcfg_set_files(&f, files, sizeof files));
+    EQUAL(fwcfg_read(&f), 'Q'); // selected as after power-on
     EQUAL(big_item(0x19, 4), 2);
     EQUAL(big_item(0x19, 8), UINT64_C(0x200000003));
     EQUAL(big_item(0x20, 4), 0x01020300); // zeroes past its end
@@ -136,6 +137,10 @@ CASE(firmware_files) {
     CHECK(!fwcfg_set_files(&f, files, FWCFG_FILES_SIZE + 1));
     files[0] = 0xFF; // more entries than there is room for
     CHECK(!fwcfg_set_files(&f, files, sizeof files));
+    EQUAL(fwcfg_read(&f), 'Q');
+    for (unsigned i = 0; i < 2 * FWCFG_FILES_SIZE; i++) {
+        (void)fwcfg_read(&f); // nothing but what it has
+    }
 }
 
 CASE(cursor_reads_back) {
