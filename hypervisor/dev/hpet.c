@@ -101,6 +101,15 @@ void hpet_init(struct hpet *h, uint64_t tsc_hz) {
     }
 }
 
+// The timer that has a register; HPET_TIMERS and more: none.
+static uint64_t timer_of(uint64_t reg) {
+    return (reg - TIMERS) / TIMER_SIZE; // huge in front of them
+}
+
+static uint64_t mask_of(uint8_t size) {
+    return UINT64_MAX >> (64 - 8 * size);
+}
+
 static uint64_t register_at(const struct hpet *h, uint64_t tsc, uint64_t reg) {
     switch (reg) {
         case CAPABILITIES:
@@ -115,8 +124,8 @@ static uint64_t register_at(const struct hpet *h, uint64_t tsc, uint64_t reg) {
         default:
             break;
     }
-    uint64_t n = (reg - TIMERS) / TIMER_SIZE;
-    if (reg < TIMERS || n >= HPET_TIMERS) {
+    uint64_t n = timer_of(reg);
+    if (n >= HPET_TIMERS) {
         return 0;
     }
     switch (reg % TIMER_SIZE) {
@@ -130,8 +139,8 @@ static uint64_t register_at(const struct hpet *h, uint64_t tsc, uint64_t reg) {
 }
 
 uint64_t hpet_read(const struct hpet *h, uint64_t tsc, uint64_t offset, uint8_t size) {
-    uint64_t byte = offset % REGISTER_SIZE, value = register_at(h, tsc, offset - byte) >> 8 * byte;
-    return size == REGISTER_SIZE ? value : value & ((UINT64_C(1) << 8 * size) - 1);
+    uint64_t byte = offset % REGISTER_SIZE;
+    return offset % size == 0 ? register_at(h, tsc, offset - byte) >> 8 * byte & mask_of(size) : UINT64_MAX;
 }
 
 static void write_timer(struct hpet_timer *t, uint64_t reg, uint64_t value, uint64_t mask, uint64_t count) {
@@ -159,10 +168,13 @@ static void write_timer(struct hpet_timer *t, uint64_t reg, uint64_t value, uint
 
 void hpet_write(struct hpet *h, uint64_t tsc, uint64_t offset, uint8_t size, uint64_t value) {
     uint64_t byte = offset % REGISTER_SIZE, reg = offset - byte;
-    uint64_t mask = (size == REGISTER_SIZE ? UINT64_MAX : (UINT64_C(1) << 8 * size) - 1) << 8 * byte;
+    if (offset % size != 0) {
+        return;
+    }
+    uint64_t mask = mask_of(size) << 8 * byte;
     value = value << 8 * byte & mask;
     hpet_update(h, tsc);
-    uint64_t count = count_at(h, tsc), n = (reg - TIMERS) / TIMER_SIZE;
+    uint64_t count = count_at(h, tsc), n = timer_of(reg);
     if (reg == STATUS) {
         h->status &= ~value; // ones clear
     } else if (reg == CONFIG) {
@@ -174,7 +186,7 @@ void hpet_write(struct hpet *h, uint64_t tsc, uint64_t offset, uint8_t size, uin
         for (unsigned i = 0; i < HPET_TIMERS; i++) {
             set_due(&h->timer[i], count);
         }
-    } else if (reg >= TIMERS && n < HPET_TIMERS) {
+    } else if (n < HPET_TIMERS) {
         write_timer(&h->timer[n], reg % TIMER_SIZE, value, mask, count);
     }
     hpet_update(h, tsc);

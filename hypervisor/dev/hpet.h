@@ -28,7 +28,8 @@ struct hpet {
 };
 
 void hpet_init(struct hpet *h, uint64_t tsc_hz);
-// An access within its registers of 1, 2, 4 or 8 bytes, at a multiple of its size.
+// An access within its registers of 1, 2, 4 or 8 bytes; not at a multiple of its size it reads
+// all ones and writes nothing.
 uint64_t hpet_read(const struct hpet *h, uint64_t tsc, uint64_t offset, uint8_t size);
 void hpet_write(struct hpet *h, uint64_t tsc, uint64_t offset, uint8_t size, uint64_t value);
 void hpet_update(struct hpet *h, uint64_t tsc);

@@ -235,10 +235,6 @@ static bool ioapic_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t 
 static bool hpet_mmio(struct vcpu *v, void *context, uint64_t offset, uint8_t size, bool write,
     uint64_t *value) {
     struct guest *g = context;
-    if (offset % size != 0) {
-        *value = UINT64_MAX;
-        return true;
-    }
     guest_lock(g);
     platform_hpet(&g->platform, guest_tsc(g), offset, size, write, value);
     irq_after_access(g, v);

@@ -42,6 +42,18 @@ CASE(capabilities) {
     EQUAL(get(CAPABILITIES) & 0xFF, 1);
     EQUAL(get(TIMER0) >> 32, 0x00FF0000);
     EQUAL(get(TIMER0 + 3 * 0x20), 0); // no such timer
+    EQUAL(get(COUNTER - 8), 0);
+}
+
+CASE(what_is_not_aligned_reads_all_ones_and_writes_nothing) {
+    start();
+    set(TIMER0, PERIODIC | SET);
+    EQUAL(hpet_read(&h, now, TIMER0 + 4, 8), UINT64_MAX);
+    EQUAL(hpet_read(&h, now, TIMER0 + 1, 2), UINT64_MAX);
+    hpet_write(&h, now, TIMER0 + COMPARATOR + 4, 8, 0);
+    hpet_write(&h, now, TIMER0 + COMPARATOR + 2, 4, 0);
+    EQUAL(get(TIMER0 + COMPARATOR), UINT64_MAX);
+    EQUAL(get(TIMER0) & SET, SET);
 }
 
 CASE(the_counter_counts_while_it_is_enabled) {
