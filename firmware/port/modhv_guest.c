@@ -1,5 +1,6 @@
 // _hv: guests, from making to the end.
 #include "channel.h"
+#include "cpu/err.h"
 #include "modhv.h"
 #include "modhv_table.h"
 #include "py/runtime.h"
@@ -78,8 +79,12 @@ MP_DEFINE_CONST_FUN_OBJ_2(hv_guest_platform_obj, hv_guest_platform);
 
 static mp_obj_t hv_guest_firmware(mp_obj_t id, mp_obj_t files) {
     mp_buffer_info_t b;
+    struct guest *g = hv_guest(id);
     mp_get_buffer_raise(files, &b, MP_BUFFER_READ);
-    if (!fwcfg_set_files(&hv_guest(id)->platform.fwcfg, b.buf, b.len)) {
+    if (g->state != GUEST_NEW) {
+        hv_check(-EBUSY); // it may be reading them
+    }
+    if (!fwcfg_set_files(&g->platform.fwcfg, b.buf, b.len)) {
         mp_raise_ValueError(MP_ERROR_TEXT("no directory with its files, or too large"));
     }
     return mp_const_none;

@@ -121,7 +121,7 @@ def guest_device(id: int, name: str) -> None:
     name), EBUSY, EEXIST."""
 def guest_firmware(id: int, files: bytes) -> None:
     """The files of its fw_cfg: item 0x19 as the guest reads it, then their bytes, in its
-    order. ValueError: no directory with its files, or too large."""
+    order. ValueError: no directory with its files, or too large. OSError: EBUSY (not new)."""
 def guest_set_cpuid(id: int, entries: bytes) -> None:
     """Its answers of CPUID: packed `struct cpuid_entry` (virt/guest.h), sorted. OSError: EINVAL
     (order), ENOSPC."""
@@ -129,7 +129,7 @@ def guest_set_msrs(id: int, entries: bytes) -> None:
     """Its MSRs: packed `struct msr_entry` (virt/guest.h), sorted. OSError: EINVAL (order),
     ENOSPC."""
 def guest_platform(id: int, unix_seconds: int) -> None:
-    """Powers its devices on; the time of day in seconds since 1970. OSError(errno)."""
+    """Powers its devices on; the time of day in seconds since 1970. OSError: EBUSY (not new)."""
 def guest_start(id: int) -> None:
     """Lets a new guest run. OSError: EBUSY (not new), EINVAL (no vCPU)."""
 def guest_pause(id: int) -> None:

@@ -159,6 +159,9 @@ int guest_add_vcpu(struct guest *g, uint32_t cpu) {
 }
 
 int guest_power_devices(struct guest *g, uint64_t unix_seconds) {
+    if (g->state != GUEST_NEW) {
+        return -EBUSY;
+    }
     uint64_t memory = 0;
     for (uint32_t i = 0; i < g->region_count; i++) {
         memory += g->regions[i].size;
@@ -166,8 +169,8 @@ int guest_power_devices(struct guest *g, uint64_t unix_seconds) {
     g->unix_seconds = unix_seconds;
     platform_init(&g->platform, tsc_hz, unix_seconds, memory);
     g->platform.ioapic.id = g->vcpu_count; // as the MADT says
+    g->platform.fwcfg.cpus = (uint16_t)g->vcpu_count;
     guest_devices_reset(g);
-    fwcfg_init(&g->platform.fwcfg, (uint16_t)g->vcpu_count, memory);
     return 0;
 }
 

@@ -24,6 +24,7 @@ PIECE = 40  # cycles of one wait
 # A walk through every move of the table. In each state everything else is tried, too.
 TABLE = """
 import json
+import _hv
 from hv import moves
 WALK = ("load reset start pause resume reset start pause reset start stop reset"
         " start pause stop reset start wait reset").split()
@@ -35,6 +36,10 @@ def look(g, state):
         if state in moves.MOVES[verb]: continue
         try: g.load("spin.elf") if verb == "load" else getattr(g, verb)()
         except OSError as e: refused.append((state, verb, e.args[1]))
+    for call, what in (_hv.guest_platform, 0), (_hv.guest_firmware, bytes(4)):
+        try:
+            if state != "new": call(g.id, what); assert 0, "its devices were changed beneath it"
+        except OSError as e: assert e.args[0] == 16  # EBUSY
 
 g = hv.Guest("probe", cpus=CPU, memory="2M")
 state = "new"
