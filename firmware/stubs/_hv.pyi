@@ -124,10 +124,10 @@ def guest_firmware(id: int, files: bytes) -> None:
     order. ValueError: no directory with its files, or too large. OSError: EBUSY (not new)."""
 def guest_set_cpuid(id: int, entries: bytes) -> None:
     """Its answers of CPUID: packed `struct cpuid_entry` (virt/guest.h), sorted. OSError: EINVAL
-    (order), ENOSPC."""
+    (order), ENOSPC, EBUSY (not new)."""
 def guest_set_msrs(id: int, entries: bytes) -> None:
     """Its MSRs: packed `struct msr_entry` (virt/guest.h), sorted. OSError: EINVAL (order),
-    ENOSPC."""
+    ENOSPC, EBUSY (not new)."""
 def guest_platform(id: int, unix_seconds: int) -> None:
     """Powers its devices on; the time of day in seconds since 1970. OSError: EBUSY (not new)."""
 def guest_start(id: int) -> None:

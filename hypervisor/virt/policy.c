@@ -66,6 +66,9 @@ static uint64_t cr4_hidden(const struct guest *g) {
 }
 
 int guest_set_cpuid(struct guest *g, const struct cpuid_entry *entries, uint32_t count) {
+    if (g->state != GUEST_NEW) {
+        return -EBUSY; // its exits are answered from them
+    }
     if (count > CPUID_ENTRIES) {
         return -ENOSPC;
     }
@@ -128,6 +131,9 @@ static inline struct msr_entry *find_msr(struct guest *g, uint32_t index) {
 }
 
 int guest_set_msrs(struct guest *g, const struct msr_entry *entries, uint32_t count) {
+    if (g->state != GUEST_NEW) {
+        return -EBUSY;
+    }
     if (count > MSR_ENTRIES) {
         return -ENOSPC;
     }

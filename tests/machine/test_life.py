@@ -36,9 +36,10 @@ def look(g, state):
         if state in moves.MOVES[verb]: continue
         try: g.load("spin.elf") if verb == "load" else getattr(g, verb)()
         except OSError as e: refused.append((state, verb, e.args[1]))
-    for call, what in (_hv.guest_platform, 0), (_hv.guest_firmware, bytes(4)):
+    for call, what in ((_hv.guest_platform, 0), (_hv.guest_firmware, bytes(4)),
+                       (_hv.guest_set_cpuid, b""), (_hv.guest_set_msrs, b"")):
         try:
-            if state != "new": call(g.id, what); assert 0, "its devices were changed beneath it"
+            if state != "new": call(g.id, what); assert 0, "%s changed it" % call
         except OSError as e: assert e.args[0] == 16  # EBUSY
 
 g = hv.Guest("probe", cpus=CPU, memory="2M")
