@@ -6,7 +6,7 @@
 #include "cpu/insn.h"
 #include "cpu/smp.h"
 #include "cpu/string.h"
-#include "py/runtime.h"
+#include "hold.h"
 #include "serial.h"
 #include "virt/guest.h"
 
@@ -237,7 +237,7 @@ static bool dispatch(uint8_t type, uint8_t stream, const uint8_t *payload, size_
         return true;
     }
     if (type == CHANNEL_EXEC_STOP && capture_stream() == stream) {
-        mp_sched_keyboard_interrupt(); // it runs now, and Python would read this behind it
+        hold_stop(); // it runs now, and Python would read this behind it
         return true;
     }
     if (type != CHANNEL_HELLO && type != CHANNEL_EXEC && type != CHANNEL_EXEC_STOP && type != CHANNEL_QUIT) {

@@ -92,6 +92,16 @@ void hold_interrupt(void) {
     }
 }
 
+void hold_stop(void) {
+    uint64_t flags = irq_save();
+    if (now.held) {
+        waiting |= now.since != 0; // else it has just ended by itself
+    } else {
+        mp_sched_keyboard_interrupt();
+    }
+    irq_restore(flags);
+}
+
 void hold_look(void) {
     if (waiting && !now.held && hold_takes_its_time()) {
         waiting = false;

@@ -21,6 +21,9 @@ void hold_reset(void);
 
 void hold_interrupt(void); // Ctrl-C; in an interrupt
 bool hold_interrupted(void); // one waits
+// The host gives up what it had the pump call: that is interrupted, behind the pump's own code
+// where that runs now.
+void hold_stop(void);
 // One that waits is for a program's code after all, which has taken its time.
 void hold_look(void);
 // Code runs under a line that is being edited, for so long that Ctrl-C is meant for it.

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from vipervisor import Machine
+from vipervisor import HostError, Machine
 
 pytestmark = pytest.mark.machine
 
@@ -235,6 +235,23 @@ def test_an_interrupt_loses_no_event(boot: Boot) -> None:
         machine.prompt.write(CTRL_C)
         machine.prompt.expect(r"KeyboardInterrupt: \n>>> ", LIMIT)
         assert ask(machine, "claims.state") == "'running'"
+
+
+def test_giving_up_what_was_sent_loses_no_event(boot: Boot) -> None:
+    machine = prompted(boot, "beat")
+    ask(machine, f"import time; exec({SLOW!r})")
+    given_up, printed = threading.Event(), bytearray()
+
+    def look(output: bytes) -> None:
+        printed.extend(output)
+        if b"pumping" in printed:
+            given_up.set()
+
+    code = "t = hv.after(200, beat.stop)\nhv.clock.until(lambda: 0, None, 'end')"
+    with pytest.raises(HostError, match="given up"):
+        machine.link.exec(code, LIMIT, look, given_up)
+    assert machine.wait_end("beat", LIMIT).reason == "stopped"
+    assert machine.exec("print(6 * 7)").strip() == "42"
 
 
 def test_a_notice_keeps_the_line_being_typed(boot: Boot) -> None:
