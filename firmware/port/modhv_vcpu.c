@@ -154,18 +154,10 @@ static mp_obj_t hv_answer(size_t n_args, const mp_obj_t *args) {
     vcpu_take(v);
     event_answered(v);
     v->state = VCPU_RUNNABLE;
-    switch (action) {
-        case ACTION_DONE:
-            break; // above
-        case ACTION_CRASH:
-            guest_crash(v, &v->exit, "%s", why);
-            break;
-        case ACTION_UD:
-            vcpu_inject_exception(v, EXC_UD, false, 0);
-            break;
-        case ACTION_GP:
-            vcpu_inject_exception(v, EXC_GP, true, 0);
-            break;
+    if (action == ACTION_CRASH) {
+        guest_crash(v, &v->exit, "%s", why);
+    } else {
+        vcpu_inject_exception(v, action == ACTION_UD ? EXC_UD : EXC_GP, action == ACTION_GP, 0);
     }
     vcpu_give(v);
     return mp_const_none;
