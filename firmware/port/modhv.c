@@ -6,7 +6,6 @@
 #include "modhv_table.h"
 #include "py/objint.h"
 #include "py/runtime.h"
-#include "py/smallint.h"
 #include "virt/guest.h"
 
 #define HV_ABI 1
@@ -47,6 +46,19 @@ uint64_t hv_range(mp_obj_t value, uint64_t max, const char *what) {
         raise_range(what, value, max);
     }
     return n;
+}
+
+mp_obj_t hv_dict(mp_obj_t dict) {
+    if (!mp_obj_is_type(dict, &mp_type_dict)) {
+        mp_raise_TypeError(MP_ERROR_TEXT("a dict is needed"));
+    }
+    return dict;
+}
+
+mp_obj_t hv_named(mp_obj_t names, qstr name) {
+    mp_map_elem_t *e = names == MP_OBJ_NULL ? NULL : mp_map_lookup(&((mp_obj_dict_t *)MP_OBJ_TO_PTR(names))->map,
+        MP_OBJ_NEW_QSTR(name), MP_MAP_LOOKUP);
+    return e == NULL ? MP_OBJ_NULL : e->value;
 }
 
 int hv_check(int result) {

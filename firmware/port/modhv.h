@@ -22,6 +22,9 @@ struct guest *hv_guest(mp_obj_t id);
 struct vcpu *hv_vcpu(struct guest *g, mp_obj_t index);
 // Negative errno: OSError. Else the value.
 int hv_check(int result);
+// A dict whose names are looked up each time they are needed: TypeError, and a value or NULL.
+mp_obj_t hv_dict(mp_obj_t dict);
+mp_obj_t hv_named(mp_obj_t names, qstr name); // `names` may be NULL
 mp_obj_t hv_str(const char *s);
 // An integer; most need no memory.
 static inline mp_obj_t hv_number(uint64_t value) {

@@ -88,17 +88,10 @@ static mp_obj_t message_detail(const struct vcpu *v) {
     return mp_obj_new_tuple(n, f);
 }
 
-// What answers messages: notify()'s dict is asked each time, so that it can be replaced.
-static mp_obj_t message_function(void) {
-    mp_obj_t names = MP_STATE_VM(hv_message_names);
-    mp_map_elem_t *e = names == MP_OBJ_NULL ? NULL : mp_map_lookup(&((mp_obj_dict_t *)MP_OBJ_TO_PTR(names))->map,
-        MP_OBJ_NEW_QSTR(MP_QSTR_message), MP_MAP_LOOKUP);
-    return e == NULL ? MP_OBJ_NULL : e->value;
-}
-
-// It is called here; without one, or when it fails, there is an event.
+// What answers messages is called here, as notify()'s dict has it now; without one, or when it
+// fails, there is an event.
 static mp_obj_t message_serve(size_t n, const mp_obj_t *fields) {
-    mp_obj_t function = message_function();
+    mp_obj_t function = hv_named(MP_STATE_VM(hv_message_names), MP_QSTR_message);
     if (function == MP_OBJ_NULL) {
         return mp_obj_new_tuple(n, fields);
     }
@@ -183,10 +176,7 @@ MP_DEFINE_CONST_FUN_OBJ_0(hv_event_obj, hv_event);
 
 // notify(function, names=None): names["message"] takes messages.
 static mp_obj_t hv_notify(size_t n_args, const mp_obj_t *args) {
-    mp_obj_t names = n_args > 1 && args[1] != mp_const_none ? args[1] : MP_OBJ_NULL;
-    if (names != MP_OBJ_NULL && !mp_obj_is_type(names, &mp_type_dict)) {
-        mp_raise_TypeError(MP_ERROR_TEXT("a dict is needed"));
-    }
+    mp_obj_t names = n_args > 1 && args[1] != mp_const_none ? hv_dict(args[1]) : MP_OBJ_NULL;
     MP_STATE_VM(hv_notify_function) = args[0] == mp_const_none ? MP_OBJ_NULL : args[0];
     MP_STATE_VM(hv_message_names) = names;
     return mp_const_none;

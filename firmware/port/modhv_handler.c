@@ -41,16 +41,14 @@ void exit_reset(void) {
 
 // hv.handler_limit in ticks; 0 there means none.
 static uint64_t limit(void) {
-    mp_obj_t names = MP_STATE_VM(hv_names);
-    mp_map_elem_t *e = names == MP_OBJ_NULL ? NULL : mp_map_lookup(&((mp_obj_dict_t *)MP_OBJ_TO_PTR(names))->map,
-        MP_OBJ_NEW_QSTR(MP_QSTR_handler_limit), MP_MAP_LOOKUP);
-    if (e != NULL && !mp_obj_is_int(e->value)) {
+    mp_obj_t ms = hv_named(MP_STATE_VM(hv_names), MP_QSTR_handler_limit);
+    if (ms != MP_OBJ_NULL && !mp_obj_is_int(ms)) {
         return NO_NUMBER;
     }
-    if (e == NULL || !mp_obj_is_small_int(e->value) || MP_OBJ_SMALL_INT_VALUE(e->value) <= 0) {
+    if (ms == MP_OBJ_NULL || !mp_obj_is_small_int(ms) || MP_OBJ_SMALL_INT_VALUE(ms) <= 0) {
         return UINT64_MAX;
     }
-    return ns_to_tsc((uint64_t)MP_OBJ_SMALL_INT_VALUE(e->value) * 1000000);
+    return ns_to_tsc((uint64_t)MP_OBJ_SMALL_INT_VALUE(ms) * 1000000);
 }
 
 static mp_obj_t too_long(void) {
@@ -146,10 +144,7 @@ mp_obj_t exit_serve(const struct vcpu *v) {
 
 // The dict in which `handler_limit` (milliseconds) is looked up.
 static mp_obj_t hv_handler_names(mp_obj_t dict) {
-    if (!mp_obj_is_type(dict, &mp_type_dict)) {
-        mp_raise_TypeError(MP_ERROR_TEXT("a dict is needed"));
-    }
-    MP_STATE_VM(hv_names) = dict;
+    MP_STATE_VM(hv_names) = hv_dict(dict);
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_1(hv_handler_names_obj, hv_handler_names);
