@@ -45,7 +45,8 @@ static uint64_t limit(void) {
     if (ms != MP_OBJ_NULL && !mp_obj_is_int(ms)) {
         return NO_NUMBER;
     }
-    if (ms == MP_OBJ_NULL || !mp_obj_is_small_int(ms) || MP_OBJ_SMALL_INT_VALUE(ms) <= 0) {
+    if (ms == MP_OBJ_NULL || !mp_obj_is_small_int(ms) || MP_OBJ_SMALL_INT_VALUE(ms) <= 0
+        || MP_OBJ_SMALL_INT_VALUE(ms) > UINT32_MAX) { // as good as none, and its ticks might not fit
         return UINT64_MAX;
     }
     return ns_to_tsc((uint64_t)MP_OBJ_SMALL_INT_VALUE(ms) * 1000000);

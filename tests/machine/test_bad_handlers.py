@@ -112,6 +112,9 @@ def test_a_handler_in_native_code_that_ends_in_time_is_left_alone(boot: Boot) ->
     )
     assert "cpuid 1: 00000077" in c.run(code, "cpuid=1")
     assert c.exec("print(good.hits)").strip() == "1"
+    for limit in ("1 << 58", "1 << 100"):  # more than the clock can count
+        code = f"hv.handler_limit = {limit}\n@g.on('cpuid', leaf=1)\ndef good(x): x.eax = 0x78\n"
+        assert "cpuid 1: 00000078" in c.run(code, "cpuid=1")
 
 
 def test_a_handler_that_ends_or_destroys_its_guest(boot: Boot) -> None:
