@@ -113,9 +113,6 @@ static bool contributory(uint32_t vector) {
     return vector == EXC_DE || (vector >= EXC_TS && vector <= EXC_GP);
 }
 
-// Exceptions that are faults in any case: #DE #BR #UD #NM, #TS to #PF, #MF #AC #XM #CP.
-#define FAULTS (UINT32_C(1) << EXC_DE | UINT32_C(0xE0) | UINT32_C(0x7C00) | UINT32_C(0x2B0000))
-
 void vcpu_inject_exception(struct vcpu *v, uint8_t vector, bool has_error, uint32_t error) {
     uint32_t first_error = 0;
     uint32_t first = virt->vectoring(v, &first_error);
@@ -133,7 +130,7 @@ void vcpu_inject_exception(struct vcpu *v, uint8_t vector, bool has_error, uint3
             error = 0;
         }
     }
-    if (vector < 32 && (FAULTS >> vector & 1)) {
+    if (vector < 32 && (EXC_FAULTS >> vector & 1)) {
         // Delivery pushes RF set (SDM 3B 17.3.1.1), an injection what RFLAGS has.
         virt->reg_set(v, REG_RFLAGS, virt->reg_get(v, REG_RFLAGS) | RFLAGS_RF);
     }

@@ -61,7 +61,12 @@ enum { EVENT_EXTERNAL = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFTWARE = 
 
 enum { EXC_DE = 0, EXC_DB = 1, EXC_NMI = 2, EXC_BP = 3, EXC_OF = 4, EXC_BR = 5, EXC_UD = 6, EXC_NM = 7,
        EXC_DF = 8, EXC_TS = 10, EXC_NP = 11, EXC_SS = 12, EXC_GP = 13, EXC_PF = 14, EXC_MF = 16,
-       EXC_AC = 17, EXC_XM = 19 };
+       EXC_AC = 17, EXC_XM = 19, EXC_CP = 21 };
+// Those that are faults in any case (bit: vector).
+#define EXC_FAULTS (UINT32_C(1) << EXC_DE | UINT32_C(1) << EXC_BR | UINT32_C(1) << EXC_UD | UINT32_C(1) << EXC_NM \
+    | UINT32_C(1) << EXC_TS | UINT32_C(1) << EXC_NP | UINT32_C(1) << EXC_SS | UINT32_C(1) << EXC_GP \
+    | UINT32_C(1) << EXC_PF | UINT32_C(1) << EXC_MF | UINT32_C(1) << EXC_AC | UINT32_C(1) << EXC_XM \
+    | UINT32_C(1) << EXC_CP)
 
 // Reasons to leave the run loop, set by anybody (atomically), cleared by the
 // owner. Zero is the hot case and the only thing entry tests.
