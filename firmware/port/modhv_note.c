@@ -22,17 +22,16 @@ static mp_obj_t noted(mp_obj_t first, const struct exit_note *n) {
 static mp_obj_t hv_watch_read(mp_obj_t id, mp_obj_t limit_in) {
     struct guest *g = hv_guest(id);
     uint32_t limit = (uint32_t)hv_range(limit_in, WATCH_RECORDS, "limit");
-    uint64_t drops = 0;
+    uint64_t drops = 0, since;
     mp_obj_t list = mp_obj_new_list(0, NULL);
     struct exit_note r;
-    for (uint32_t i = 0; i < limit; i++) {
-        uint64_t since;
-        uint32_t count = watch_read(g, &r, 1, &since);
+    bool more = true;
+    for (uint32_t i = 0; i < limit && more; i++) {
+        more = watch_read(g, &r, &since);
         drops += since;
-        if (count == 0) {
-            break;
+        if (more) {
+            mp_obj_list_append(list, noted(MP_OBJ_NEW_SMALL_INT(r.slot), &r));
         }
-        mp_obj_list_append(list, noted(MP_OBJ_NEW_SMALL_INT(r.slot), &r));
     }
     const struct watch *ring = g->claims.watch;
     if (ring != NULL && ring->head != ring->tail) {

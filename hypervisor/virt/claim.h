@@ -55,8 +55,8 @@ int claim_clear(struct guest *g, uint32_t slot);
 bool claims_drop(struct guest *g);
 void claims_free(struct guest *g);
 void claims_apply(struct vcpu *v); // the handler table of a new vCPU
-// watch.c: at most `limit` records, oldest first, and the number of those lost since.
-uint32_t watch_read(struct guest *g, struct exit_note *to, uint32_t limit, uint64_t *drops);
+// watch.c: the oldest note, and the number of those lost since; false: there is none.
+bool watch_read(struct guest *g, struct exit_note *to, uint64_t *drops);
 
 // watch.c, for claim.c.
 int watch_make(struct guest *g); // the ring; -ENOMEM

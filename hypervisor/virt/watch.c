@@ -198,21 +198,18 @@ exit_handler *watch_handler(uint32_t kind, bool lone) {
 
 // ---- Reading, on the control CPU ----
 
-uint32_t watch_read(struct guest *g, struct exit_note *to, uint32_t limit, uint64_t *drops) {
+bool watch_read(struct guest *g, struct exit_note *to, uint64_t *drops) {
     struct watch *ring = g->claims.watch;
-    uint32_t count = 0;
     *drops = 0;
     if (ring == NULL) {
-        return 0;
+        return false;
     }
-    while (count < limit) {
-        const struct exit_note *r = &ring->records[ring->tail % WATCH_RECORDS];
-        if (__atomic_load_n(&r->sequence, __ATOMIC_SEQ_CST) != ring->tail + 1) {
-            break;
-        }
-        to[count++] = note_finished(r);
+    const struct exit_note *r = &ring->records[ring->tail % WATCH_RECORDS];
+    bool there = __atomic_load_n(&r->sequence, __ATOMIC_SEQ_CST) == ring->tail + 1;
+    if (there) {
+        *to = note_finished(r);
         __atomic_store_n(&ring->tail, ring->tail + 1, __ATOMIC_SEQ_CST);
     }
     *drops = __atomic_exchange_n(&ring->drops, 0, __ATOMIC_RELAXED);
-    return count;
+    return there;
 }
