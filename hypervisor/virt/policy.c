@@ -8,13 +8,22 @@
 #include "virt/guest.h"
 #include "virt/irq.h"
 #include "virt/pvclock.h"
+#include "virt/x86.h"
 
 enum {
     EBX = 1, ECX = 2, // in an answer of CPUID
-    CPUID_ECX_X2APIC_BIT = 21,
+    CPUID_ECX_PCID = 1 << 17, // of leaf 1
+    CPUID_ECX_X2APIC = 1 << 21,
+    CPUID_ECX_XSAVE = 1 << 26,
     CPUID_ECX_OSXSAVE = 1 << 27,
     CPUID_EDX_APIC = 1 << 9,
-    CR4_OSXSAVE = 1 << 18,
+    CPUID7_EBX_FSGSBASE = 1 << 0,
+    CPUID7_EBX_SMEP = 1 << 7,
+    CPUID7_EBX_SMAP = 1 << 20,
+    CPUID7_ECX_UMIP = 1 << 2,
+    CPUID7_ECX_PKU = 1 << 3,
+    CPUID7_ECX_CET_SS = 1 << 7,
+    CPUID7_ECX_LA57 = 1 << 16,
     MSR_TSC = 0x10, MSR_APIC_BASE = 0x1B, MSR_TSC_ADJUST = 0x3B, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP = 0x175,
     MSR_SYSENTER_EIP = 0x176, MSR_PAT = 0x277, MSR_EFER = 0xC0000080u, MSR_STAR = 0xC0000081u,
     MSR_LSTAR = 0xC0000082u, MSR_CSTAR = 0xC0000083u, MSR_FMASK = 0xC0000084u, MSR_FS_BASE = 0xC0000100u,
@@ -25,6 +34,8 @@ enum {
     EFER_LME = 1 << 8,
     EFER_LMA = 1 << 10,
 };
+
+#define CPUID7_ECX_PKS (UINT32_C(1) << 31)
 
 static uint32_t cpuid_hash(uint32_t leaf) {
     return (leaf ^ leaf >> 25) % CPUID_BUCKETS;
@@ -46,21 +57,24 @@ static uint16_t offset_in(const struct guest *g, const void *at) {
 
 static const struct cpuid_entry *find_cpuid(const struct guest *g, uint32_t leaf, uint32_t subleaf);
 
-static bool shown(const struct guest *g, uint32_t leaf, uint32_t reg, uint32_t bit) {
+static bool shown(const struct guest *g, uint32_t leaf, uint32_t reg, uint32_t feature) {
     const struct cpuid_entry *e = find_cpuid(g, leaf, 0);
-    return e != NULL && (e->fixed[reg] >> bit & 1) != 0;
+    return e != NULL && (e->fixed[reg] & feature) != 0;
 }
 
 // The bits of CR4 that are there only with a feature (SDM 3A 2.5).
 static uint64_t cr4_hidden(const struct guest *g) {
-    static const struct { uint8_t cr4, leaf, reg, bit; } features[] = {
-        {11, 7, ECX, 2}, {12, 7, ECX, 16}, {16, 7, EBX, 0}, {17, 1, ECX, 17}, {18, 1, ECX, 26}, // UMIP to OSXSAVE
-        {20, 7, EBX, 7}, {21, 7, EBX, 20}, {22, 7, ECX, 3}, {23, 7, ECX, 7}, {24, 7, ECX, 31}, // SMEP to PKS
+    static const struct { uint32_t cr4, leaf, reg, feature; } features[] = {
+        {CR4_UMIP, 7, ECX, CPUID7_ECX_UMIP}, {CR4_LA57, 7, ECX, CPUID7_ECX_LA57},
+        {CR4_FSGSBASE, 7, EBX, CPUID7_EBX_FSGSBASE}, {CR4_PCIDE, 1, ECX, CPUID_ECX_PCID},
+        {CR4_OSXSAVE, 1, ECX, CPUID_ECX_XSAVE}, {CR4_SMEP, 7, EBX, CPUID7_EBX_SMEP},
+        {CR4_SMAP, 7, EBX, CPUID7_EBX_SMAP}, {CR4_PKE, 7, ECX, CPUID7_ECX_PKU},
+        {CR4_CET, 7, ECX, CPUID7_ECX_CET_SS}, {CR4_PKS, 7, ECX, CPUID7_ECX_PKS},
     };
     uint64_t hidden = 0;
     for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
-        bool there = shown(g, features[i].leaf, features[i].reg, features[i].bit);
-        hidden |= there ? 0 : UINT64_C(1) << features[i].cr4;
+        bool there = shown(g, features[i].leaf, features[i].reg, features[i].feature);
+        hidden |= there ? 0 : features[i].cr4;
     }
     return hidden;
 }
@@ -101,7 +115,7 @@ int guest_set_cpuid(struct guest *g, const struct cpuid_entry *entries, uint32_t
         }
     }
     g->cr4_hidden = cr4_hidden(g);
-    g->x2apic_hidden = !shown(g, 1, ECX, CPUID_ECX_X2APIC_BIT);
+    g->x2apic_hidden = !shown(g, 1, ECX, CPUID_ECX_X2APIC);
     return 0;
 }
 

@@ -7,16 +7,10 @@
 #include "virt/decode.h"
 
 #include "cpu/err.h"
+#include "virt/x86.h"
 
 // Control register bits (SDM 3A 2.5).
-#define CR0_PE (UINT64_C(1) << 0)
-#define CR0_WP (UINT64_C(1) << 16)
-#define CR0_PG (UINT64_C(1) << 31)
 #define CR4_PSE (UINT64_C(1) << 4)
-#define CR4_PAE (UINT64_C(1) << 5)
-#define CR4_LA57 (UINT64_C(1) << 12)
-#define CR4_SMEP (UINT64_C(1) << 20)
-#define CR4_SMAP (UINT64_C(1) << 21)
 #define EFER_LMA (UINT64_C(1) << 10)
 #define EFER_NXE (UINT64_C(1) << 11)
 #define RFLAGS_VM (UINT64_C(1) << 17)
