@@ -10,9 +10,6 @@
 #include "virt/vcpu_state.h"
 #include "virt/x86.h"
 
-#define RFLAGS_VM (UINT64_C(1) << 17)
-#define EFER_LMA (UINT64_C(1) << 10)
-
 // Descriptor type bits in a segment's attributes (3.4.5.1).
 enum {
     TYPE_WRITABLE = 1 << 1, // of data; readable, of code

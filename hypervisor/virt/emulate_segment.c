@@ -18,8 +18,6 @@ enum {
     DESCRIPTOR_WIDE = 16, // LDT and TSS in IA-32e mode
     TYPE_TSS16 = 1,
 };
-#define RFLAGS_VM (UINT64_C(1) << 17)
-#define EFER_LMA FETCH_EFER_LMA
 
 static bool protected_mode(const struct emulation *m) {
     return (m->walk.cr0 & CR0_PE) && !(m->walk.rflags & RFLAGS_VM);

@@ -30,7 +30,6 @@ enum {
 };
 _Static_assert(SAVED % PART == 0, "in whole parts");
 #define RFLAGS_NT (UINT64_C(1) << 14)
-#define RFLAGS_VM (UINT64_C(1) << 17)
 #define DR6_BT (UINT64_C(1) << 15)
 #define DR7_LOCAL UINT64_C(0x155) // L0 to L3, LE
 #define EFLAGS_DEFINED UINT64_C(0x3F7FD5)

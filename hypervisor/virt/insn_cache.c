@@ -9,6 +9,7 @@
 #include "cpu/err.h"
 #include "cpu/memory.h"
 #include "cpu/string.h"
+#include "virt/x86.h"
 
 #define PAGE_OFFSET(address) ((address) & (PAGE_SIZE - 1))
 #define PAGE_NUMBER(address) ((address) / PAGE_SIZE)
@@ -16,8 +17,6 @@
 #define CR3_ADDRESS UINT64_C(0x000FFFFFFFFFF000)
 #define PML4_SHIFT 39
 #define TABLE_INDEX_MASK 511
-
-#define EFER_LMA (UINT64_C(1) << 10)
 
 // The code of an instruction within one page, and the entries that led there.
 struct insn_part {

@@ -28,13 +28,11 @@ enum {
     MSR_SYSENTER_EIP = 0x176, MSR_PAT = 0x277, MSR_EFER = 0xC0000080u, MSR_STAR = 0xC0000081u,
     MSR_LSTAR = 0xC0000082u, MSR_CSTAR = 0xC0000083u, MSR_FMASK = 0xC0000084u, MSR_FS_BASE = 0xC0000100u,
     MSR_GS_BASE = 0xC0000101u, MSR_KERNEL_GS_BASE = 0xC0000102u, MSR_TSC_AUX = 0xC0000103u,
-    EFER_KNOWN = 0xD01, // SCE, LME, LMA, NXE
     EFER_FFXSR = 1 << 14,
     CR0_PG_BIT = 31,
-    EFER_LME = 1 << 8,
-    EFER_LMA = 1 << 10,
 };
 
+#define EFER_KNOWN (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 #define CPUID7_ECX_PKS (UINT32_C(1) << 31)
 
 static uint32_t cpuid_hash(uint32_t leaf) {
@@ -332,14 +330,14 @@ static bool pat_valid(uint64_t value) {
 
 static bool efer_write(struct vcpu *v, uint64_t value) {
     uint64_t old = virt->reg_get(v, REG_EFER);
-    if ((value & ~(uint64_t)(EFER_KNOWN | EFER_FFXSR)) != 0) {
+    if ((value & ~(EFER_KNOWN | EFER_FFXSR)) != 0) {
         return false;
     }
     bool paging = (virt->reg_get(v, REG_CR0) >> CR0_PG_BIT & 1) != 0;
     if (paging && ((old ^ value) & EFER_LME) != 0) {
         return false; // APM 2 14.6.1: LME changes only while paging is off
     }
-    value = (value & ~(uint64_t)EFER_LMA) | (old & EFER_LMA); // read-only to software
+    value = (value & ~EFER_LMA) | (old & EFER_LMA); // read-only to software
     return virt->reg_set(v, REG_EFER, value) == 0;
 }
 

@@ -13,10 +13,6 @@ enum {
     MSR_VM_CR = 0xC0010114,
     MSR_VM_HSAVE_PA = 0xC0010117,
 };
-#define EFER_SCE (UINT64_C(1) << 0)
-#define EFER_LME (UINT64_C(1) << 8)
-#define EFER_LMA (UINT64_C(1) << 10)
-#define EFER_NXE (UINT64_C(1) << 11)
 #define EFER_SVME (UINT64_C(1) << 12)
 #define EFER_LMSLE (UINT64_C(1) << 13)
 #define EFER_FFXSR (UINT64_C(1) << 14)

@@ -371,14 +371,9 @@ enum vmx_msr {
 // Register bits that only this back end names (the others are in virt/x86.h)
 #define CR4_MCE (UINT64_C(1) << 6)
 #define CR4_VMXE (UINT64_C(1) << 13)
-#define RFLAGS_VM (UINT64_C(1) << 17)
 #define RFLAGS_RESERVED UINT64_C(0xFFFFFFFFFFC08028) // must be 0
 #define DR7_TYPE_SHIFT(n) (16 + 4 * (n)) // two bits: 0 is execution
 #define DR7_TYPE_MASK UINT64_C(3)
-#define EFER_SCE (UINT64_C(1) << 0)
-#define EFER_LME (UINT64_C(1) << 8)
-#define EFER_LMA (UINT64_C(1) << 10)
-#define EFER_NXE (UINT64_C(1) << 11)
 enum { EXC_MC = 18 };
 
 #endif

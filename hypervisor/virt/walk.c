@@ -11,9 +11,6 @@
 
 // Control register bits (SDM 3A 2.5).
 #define CR4_PSE (UINT64_C(1) << 4)
-#define EFER_LMA (UINT64_C(1) << 10)
-#define EFER_NXE (UINT64_C(1) << 11)
-#define RFLAGS_VM (UINT64_C(1) << 17)
 #define RFLAGS_AC (UINT64_C(1) << 18)
 
 // Page-table entry bits (SDM 3A 4.3 to 4.5).
