@@ -220,9 +220,9 @@ def test_watchdog_and_words(boot: Boot) -> None:
     c = Claims(boot)
     c.start(
         "from hv.devices import Watchdog\n"
-        "dog = g.attach(Watchdog(lambda guest: guest.stop()), ports=(0x570, 0x577))\n"
-        "dog.write(0, 4, 100)\n",
+        "dog = g.attach(Watchdog(lambda guest: guest.stop()), ports=(0x570, 0x577))\n",
         "wait=60000",
+        "dog.write(0, 4, 100)",
     )
     assert c.machine.wait_end("claims", LIMIT).reason == "stopped"
     assert c.exec("print(dog.fired, hv.why(g))").startswith("1 claims is off")
