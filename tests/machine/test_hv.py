@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -140,7 +139,7 @@ def test_power_off_from_the_prompt(boot: Callable[..., Machine]) -> None:
 def test_guest_status(run_guest: Callable[..., Any]) -> None:
     run = run_guest("hello")
     assert run.status == 0 and "hello" in run.output
-    assert json.dumps(run.end.exits)
+    assert run.end.exits["cpuid"] > 0 and run.end.exits["io"] > 0
 
 
 def test_image_that_does_not_fit(run_guest: Callable[..., Any], tmp_path: Path) -> None:
