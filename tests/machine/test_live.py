@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from machine.beats import goes_on
 from vipervisor import Machine, MonitorError
 from vipervisor.hub import Hub
 from vipervisor.registry import Claim
@@ -45,19 +46,6 @@ print("this is", VERSION)
 """
 
 
-def beats(machine: Machine) -> list[int]:
-    text = machine.console("beat", LIMIT).text
-    return [int(n) for n in re.findall(r"^beat (\d+)\r?\n", text, re.MULTILINE)]
-
-
-def wait_beats(machine: Machine, more: int = 5) -> None:
-    """Some beats later, none was lost."""
-    at = beats(machine)[-1]
-    machine.console("beat", LIMIT).expect(rf"beat {at + more}\b.*\n", LIMIT)
-    counted = beats(machine)
-    assert counted == list(range(1, counted[-1] + 1))
-
-
 def started(boot: Boot) -> Machine:
     machine = boot([{"image": "beat", "cmdline": f"every={EVERY}"}])
     machine.console("beat", LIMIT).expect(r"beat 3\b.*\n", LIMIT)
@@ -85,10 +73,10 @@ def test_versions_take_each_others_place(boot: Boot) -> None:
             wrong = source.replace("0x3f8", "0x2f8") + "1 // 0\n"
             with pytest.raises(MonitorError, match=r'"p.py", line 17, in <module>\nZeroDivision'):
                 machine.exec(f"hv.policy('p.py', {wrong!r})", LIMIT)
-    wait_beats(machine)
+    goes_on(machine.console("beat", LIMIT), LIMIT, 5)
     machine.exec("p.remove()")
     assert machine.exec("print(hv.guest('beat').handlers)").startswith("no handlers")
-    wait_beats(machine)
+    goes_on(machine.console("beat", LIMIT), LIMIT, 5)
 
 
 def test_a_policy_outlives_a_soft_reset(boot: Boot) -> None:
@@ -107,7 +95,7 @@ def test_a_policy_outlives_a_soft_reset(boot: Boot) -> None:
     assert said == (
         "p.py: 1 handler, 1 device, 1 timer (version 1) ['adder (io)', 'uart']\n"
     )
-    wait_beats(machine)
+    goes_on(machine.console("beat", LIMIT), LIMIT, 5)
 
 
 @contextlib.contextmanager
@@ -221,4 +209,4 @@ def test_hv_watch(boot: Boot, tmp_path: Path) -> None:
         once = Command(environment, "watch", "--once", str(file))
         once.expect("ZeroDivisionError")
         assert once.process.wait(LIMIT) == 1
-    wait_beats(machine)
+    goes_on(machine.console("beat", LIMIT), LIMIT, 5)

@@ -12,6 +12,7 @@ import pytest
 from unit.terminal import Terminal
 from vipervisor import Machine
 
+from .beats import goes_on
 from .conftest import LINUX_LIMIT
 from .test_docs import pattern
 from .test_live import shared
@@ -120,9 +121,5 @@ def test_recipes(boot: Callable[..., Machine], backend: str, tmp_path: Path) -> 
     consoles_on_several_terminals(booted, tmp_path)
 
     # No beat is lost, and Linux's clock went on.
-    beat = booted.console("beat", LIMIT)
-    at = int(re.findall(r"^(?:beat|BEAT) (\d+)\r?\n", beat.text, re.MULTILINE)[-1])
-    beat.expect(rf"beat {at + 2}\b.*\n", LIMIT)
-    counted = [int(n) for n in re.findall(r"^(?:beat|BEAT) (\d+)\r?\n", beat.text, re.MULTILINE)]
-    assert counted == list(range(1, counted[-1] + 1))
+    goes_on(booted.console("beat", LIMIT), LIMIT, 2)
     assert uptime(booted) > before
