@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from machine.beats import goes_on
+from machine.command import environment
 from vipervisor import Machine, MonitorError
 from vipervisor.hub import Hub
 from vipervisor.registry import Claim
@@ -101,15 +102,13 @@ def test_a_policy_outlives_a_soft_reset(boot: Boot) -> None:
 @contextlib.contextmanager
 def shared(machine: Machine, folder: Path) -> Iterator[dict[str, str]]:
     """The machine as `hv boot` would offer it; the environment for other commands."""
-    environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
-    environment["PYTHONPATH"] = str(ROOT / "tools")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
         claim = Claim("m", "m")
         hub = Hub(machine.link, machine.prompt, claim.folder)
         claim.write_info({"backend": machine.backend})
     try:
-        yield environment
+        yield environment(folder)
     finally:
         hub.close()
         with pytest.MonkeyPatch.context() as patch:

@@ -4,7 +4,6 @@ that neither of the two notices any of it."""
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from unit.terminal import Terminal
 from vipervisor import Machine
 
 from .beats import goes_on
+from .command import Hv
 from .conftest import LINUX_LIMIT
 from .test_docs import pattern
 from .test_live import shared
@@ -58,20 +58,10 @@ def uptime(machine: Machine) -> float:
     return float(console.expect(r"\n(\d+\.\d+) \d+\.\d+", timeout=LIMIT)[1])
 
 
-class Commands:
-    """What Terminal wants of a command line."""
-
-    def __init__(self, env: dict[str, str]) -> None:
-        self.env = {**env, "TERM": "xterm"}
-
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "vipervisor", *words]
-
-
 def consoles_on_several_terminals(machine: Machine, folder: Path) -> None:
     """Two of Linux and one of the other guest; both write, both read, a later one reads all."""
     with shared(machine, folder) as environment:
-        hv = Commands(environment)
+        hv = Hv(environment)
         with (
             Terminal(hv, "console", "linux") as one,
             Terminal(hv, "console", "linux") as two,
