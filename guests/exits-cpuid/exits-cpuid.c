@@ -17,9 +17,10 @@ enum {
 
 // Sets every register before CPUID and looks at every register after it.
 struct registers {
-    uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15;
+    uint64_t rax, rcx, rdx, rbx, unused, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
     uint64_t flags;
 };
+enum { CF_PF_AF_ZF_SF_OF = 0x8D5, RFLAGS_FIXED = 2 };
 extern void call_with_registers(struct registers *registers, const void *code);
 
 // Each form is followed by RET, so a wrong length runs into something else: the bytes
@@ -49,6 +50,7 @@ static struct registers pattern(uint32_t leaf) {
     }
     r.rax = 0xFFFFFFFF00000000 | leaf;
     r.rcx = 0xFFFFFFFF00000000;
+    r.flags = (r.flags & CF_PF_AF_ZF_SF_OF) | RFLAGS_FIXED; // never TF, IF, IOPL, or DF in C
     return r;
 }
 
@@ -62,11 +64,10 @@ static void run(const char *where, const char *form, const void *at) {
     memcpy(name, form, length);
     memcpy(name + length, where, strlen(where) + 1);
     bool same = r.rax == right.eax && r.rbx == right.ebx && r.rcx == right.ecx && r.rdx == right.edx;
-    bool kept = memcmp(&r.rsi, &before.rsi, offsetof(struct registers, flags) -
-        offsetof(struct registers, rsi)) == 0;
-    enum { CF_PF_AF_ZF_SF_OF = 0x8D5 };
+    bool kept = memcmp(&r.rbp, &before.rbp, offsetof(struct registers, flags) -
+        offsetof(struct registers, rbp)) == 0;
     bool flags = (r.flags & CF_PF_AF_ZF_SF_OF) == (before.flags & CF_PF_AF_ZF_SF_OF);
-    expect(name, same && kept && flags, "answer %s, RSI to R15 %s, flags %s",
+    expect(name, same && kept && flags, "answer %s, RBP to R15 %s, flags %s",
         same ? "right" : "wrong", kept ? "kept" : "changed", flags ? "kept" : "changed");
 }
 

@@ -6,12 +6,12 @@
 
 static volatile uint32_t relay_rounds, relay_boss;
 
-extern const uint8_t relay_look[], relay_over[];
+extern const uint8_t deaf_look[], deaf_over[];
 
 // One that comes between the look and the HLT is not slept over.
 static bool on_nmi(struct trap_frame *frame) {
-    if (frame->rip >= (uintptr_t)relay_look && frame->rip < (uintptr_t)relay_over) {
-        frame->rip = (uintptr_t)relay_over;
+    if (frame->rip >= (uintptr_t)deaf_look && frame->rip < (uintptr_t)deaf_over) {
+        frame->rip = (uintptr_t)deaf_over;
     }
     add(&me()->nmis);
     nmi_came(frame);
@@ -20,6 +20,22 @@ static bool on_nmi(struct trap_frame *frame) {
 
 void deaf_begin(void) {
     trap_hook(2, on_nmi);
+}
+
+// With interrupts off, until the count of NMIs is another: they alone may end the HLT.
+static __attribute__((noinline)) void hlt_until(volatile uint32_t *count, uint32_t old) {
+    __asm__ volatile (
+        "deaf_look: cmpl %1, %0\n"
+        "jne deaf_over\n"
+        "hlt\n"
+        "deaf_over:" : : "m" (*count), "r" (old) : "memory", "cc");
+}
+
+void deaf_sleep(void) {
+    struct cpu *cpu = me();
+    uint32_t from = cpu->nmis;
+    add(&cpu->done);
+    hlt_until(&cpu->nmis, from);
 }
 
 static void nmi_to(uint32_t id) {
@@ -47,15 +63,6 @@ void check_deaf_sleep(void) {
     expect("an NMI ends a deaf sleep", failures == 0, "%u failures", failures);
 }
 
-// With interrupts off, until the count of NMIs is another.
-static __attribute__((noinline)) void sleep_deaf(volatile uint32_t *count, uint32_t old) {
-    __asm__ volatile (
-        "relay_look: cmpl %1, %0\n"
-        "jne relay_over\n"
-        "hlt\n"
-        "relay_over:" : : "m" (*count), "r" (old) : "memory", "cc");
-}
-
 // NMIs to and fro; each sleeps deaf until the other's, so for a moment one is only about to
 // wake while the other sleeps already: nobody may take that for the end.
 static void relay(uint32_t to, bool first) {
@@ -69,7 +76,7 @@ static void relay(uint32_t to, bool first) {
             apic_command(to, ICR_NMI);
         }
         while (cpu->nmis == from + i) {
-            sleep_deaf(&cpu->nmis, from + i);
+            hlt_until(&cpu->nmis, from + i);
         }
         if (!first) {
             apic_command(to, ICR_NMI);

@@ -1,4 +1,6 @@
 // Fixed IPIs: to one CPU, to several in every way, to whoever has least to do.
+#include <stddef.h>
+
 #include "check.h"
 #include "guest.h"
 #include "smp.h"
@@ -34,66 +36,59 @@ void check_pings(void) {
     expect("fixed IPIs to a sleeping CPU", failures == 0, "%u CPUs", failures);
 }
 
-// To the others, to all, and to all by destination.
-void check_broadcasts(void) {
-    struct cpu *self = me();
-    uint32_t before = self->alls;
-    apic_command(0, ICR_OTHERS | VALL);
-    uint32_t got = 0;
-    uint64_t stop = rdtsc() + 2 * tsc_hz();
-    while (got < others && rdtsc() < stop) {
-        got = 0;
-        for (uint32_t id = 0; id < 256; id++) {
-            got += cpus[id].alls != 0;
-        }
+// What all CPUs together have counted there.
+static uint32_t total(size_t counter) {
+    uint32_t sum = 0;
+    for (uint32_t id = 0; id < 256; id++) {
+        sum += *(volatile uint32_t *)((uint8_t *)&cpus[id] + counter);
     }
-    __asm__ volatile ("sti; nop; nop; cli");
-    expect("to all but oneself", got == others && self->alls == before, "%u, self %u", got, self->alls - before);
-    apic_command(0, ICR_ALL | VALL);
+    return sum;
+}
+
+// Until they have counted so far, or have had their time.
+static void wait_for_total(size_t counter, uint32_t count) {
+    uint64_t stop = rdtsc() + (uint64_t)WAIT_MS * (tsc_hz() / 1000);
+    while (total(counter) < count && rdtsc() < stop) {
+        cpu_pause();
+    }
+}
+
+static uint32_t alls_due;
+
+static void await_alls(uint32_t id) {
+    failures += !wait_for(&cpus[id].alls, alls_due);
+}
+
+// By ICR and destination: the others have so many of them then, this CPU some more than before.
+static void broadcast(const char *name, uint32_t to, uint32_t how, uint32_t due, uint32_t own) {
+    apic_command(to, how | VALL);
     __asm__ volatile ("sti; nop; nop; cli");
     failures = 0;
-    for (uint32_t id = 0; id < 256; id++) {
-        if (cpus[id].starts != 0 && id != apic_id()) {
-            failures += !wait_for(&cpus[id].alls, 2);
-        }
-    }
-    expect("to all", failures == 0 && self->alls == before + 1, "%u, self %u", failures, self->alls - before);
-    apic_command(use_x2 ? 0xFFFFFFFF : 0xFF, VALL);
-    __asm__ volatile ("sti; nop; nop; cli");
-    for (uint32_t id = 0; id < 256; id++) {
-        if (cpus[id].starts != 0 && id != apic_id()) {
-            failures += !wait_for(&cpus[id].alls, 3);
-        }
-    }
-    expect("to everybody by destination", failures == 0 && self->alls == before + 2, "%u, self %u", failures,
-        self->alls - before);
+    alls_due = due;
+    for_each(await_alls);
+    expect(name, failures == 0 && me()->alls == own, "%u, self %u", failures, me()->alls);
+}
+
+void check_broadcasts(void) {
+    uint32_t before = me()->alls;
+    broadcast("to all but oneself", 0, ICR_OTHERS, 1, before);
+    broadcast("to all", 0, ICR_ALL, 2, before + 1);
+    broadcast("to everybody by destination", use_x2 ? 0xFFFFFFFF : 0xFF, 0, 3, before + 2);
 }
 
 // A set of CPUs: all of them, or one of them that has least to do.
 void check_logical(void) {
+    enum { TIMES = 10 };
+    const size_t logicals = offsetof(struct cpu, logicals), lowest = offsetof(struct cpu, lowest);
     uint32_t set = use_x2 ? 0xFFFE : 0xFE; // all but this one
     apic_command(set, ICR_LOGICAL | VLOGICAL);
-    delay_ms(20);
-    uint32_t all = 0;
-    for (uint32_t id = 0; id < 256; id++) {
-        all += cpus[id].logicals;
-    }
-    expect("logical destination", all == others && me()->logicals == 0, "%u of %u", all, others);
-    for (unsigned i = 0; i < 10; i++) {
-        uint32_t sum = 0;
+    wait_for_total(logicals, others);
+    for (uint32_t i = 0; i < TIMES; i++) {
         apic_command(set, ICR_LOGICAL | ICR_LOWEST | VLOWEST);
-        uint64_t stop = rdtsc() + 2 * tsc_hz();
-        while (sum < i + 1 && rdtsc() < stop) {
-            sum = 0;
-            for (uint32_t id = 0; id < 256; id++) {
-                sum += cpus[id].lowest;
-            }
-        }
+        wait_for_total(lowest, i + 1);
     }
-    delay_ms(5);
-    uint32_t one = 0;
-    for (uint32_t id = 0; id < 256; id++) {
-        one += cpus[id].lowest;
-    }
-    expect("lowest priority takes one each", one == 10, "%u of 10", one);
+    delay_ms(5); // for those that are too many
+    expect("logical destination", total(logicals) == others && me()->logicals == 0, "%u of %u", total(logicals),
+        others);
+    expect("lowest priority takes one each", total(lowest) == TIMES, "%u of %u", total(lowest), (unsigned)TIMES);
 }

@@ -11,7 +11,7 @@
 #include "smp.h"
 #include "traps.h"
 
-enum { CPUS_MAX = 8, STACK_SIZE = 1 << 14, AP_PAGE = 0x8000, WAIT_MS = 5000, PATTERN = 0x1000 };
+enum { CPUS_MAX = 8, STACK_SIZE = 1 << 14, AP_PAGE = 0x8000, PATTERN = 0x1000 };
 enum { VFLUSH = 0x91, VTIMER = 0x71 };
 
 extern const uint8_t ap_start[], ap_end[];
@@ -115,8 +115,7 @@ void ap_main(uint32_t number) {
         switch (command) {
             case SLEEP_DEAF:
                 cpu->command = IDLE;
-                add(&cpu->done);
-                cpu_hlt(); // until an NMI
+                deaf_sleep();
                 continue;
             case COUNT: count(); break;
             case TICK_TOCK: tick_tock(1); break;

@@ -8,7 +8,7 @@
 #include "apic.h"
 #include "traps.h"
 
-enum { VPING = 0x81 }; // a CPU that it comes to looks at its command
+enum { VPING = 0x81, WAIT_MS = 5000 }; // VPING: a CPU that it comes to looks at its command
 
 // What a CPU does between two commands.
 enum command { IDLE, SLEEP_DEAF, COUNT, TICK_TOCK, TIMER, NMI_SHADOW, NMI_PAIRS, RELAY, BEAT, CRASH, EXIT };
@@ -54,7 +54,8 @@ void check_logical(void);
 
 // deaf.c
 void deaf_begin(void);
-void deaf_relay(void); // on the other CPU
+void deaf_sleep(void); // on another CPU, as the next
+void deaf_relay(void);
 void check_deaf_sleep(void);
 void check_relay(uint32_t rounds);
 

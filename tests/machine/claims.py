@@ -25,11 +25,12 @@ class Claims:
     def exec(self, code: str) -> str:
         return self.machine.exec(code, timeout=LIMIT)
 
-    def start(self, script: str, cmdline: str) -> int:
-        """Resets the guest, runs `script`, starts it; returns where its console was."""
+    def start(self, script: str, cmdline: str, then: str = "") -> int:
+        """Resets the guest, runs `script`, starts it, does `then` in the same request (before
+        the next one an idle Bochs may run the guest to its end); returns where its console was."""
         before = len(self.console.text)
         self.exec("for h in list(g.handlers.values()): h.remove()\ng.reset()")
-        self.exec(f"g.load('claims.elf', cmdline={cmdline!r})\n{script}\ng.start()")
+        self.exec(f"g.load('claims.elf', cmdline={cmdline!r})\n{script}\ng.start()\n{then}")
         return before
 
     @property

@@ -1,5 +1,4 @@
-"""A Linux guest's shell as tests use it, what its kernel must not have to say, and a
-neighbour's counter."""
+"""A Linux guest's shell as tests use it, and what its kernel must not have to say."""
 
 from __future__ import annotations
 
@@ -28,11 +27,6 @@ _COMPLAINT = re.compile("|".join(f"(?:{one})" for one in COMPLAINTS))
 def complaints(log: str) -> list[str]:
     """The lines of a kernel's log that complain."""
     return [line for line in log.splitlines() if _COMPLAINT.search(line)]
-
-
-def last_beat(console: Any) -> int:
-    """How far guest `beat` has counted."""
-    return int(re.findall(r"beat (\d+)\n", console.text)[-1])
 
 
 class Shell:

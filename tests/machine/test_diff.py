@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from machine.command import Hv, environment
 from vipervisor import assemble
 
 pytestmark = pytest.mark.machine
@@ -18,17 +17,7 @@ GUESTS = ROOT / "build" / "guests"
 
 
 def diff(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
-    environment["XDG_RUNTIME_DIR"] = str(folder)
-    return subprocess.run(
-        [sys.executable, "-m", "vipervisor", "diff", *words],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=230,
-        check=False,
-    )
+    return Hv(environment(folder))("diff", *words)
 
 
 def test_a_guest_that_is_the_same_on_both(tmp_path: Path) -> None:

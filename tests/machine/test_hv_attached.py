@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from machine.command import Hv, environment
 from unit.terminal import Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,27 +20,9 @@ pytestmark = pytest.mark.machine
 GUEST = '[[guest]]\nname = "{0}"\nimage = "{1}/{2}.elf"\nmemory = "16M"\n{3}'
 
 
-class Hv:
-    """`hv` with a runtime folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.env = {**os.environ, "PYTHONPATH": str(ROOT / "tools"), "TERM": "xterm",
-                    "XDG_RUNTIME_DIR": str(folder)}
-        self.env.pop("NO_COLOR", None)
-
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "vipervisor", *words]
-
-    def __call__(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*words), env={**self.env, **env}, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=200, check=False,
-        )
-
-
 @pytest.fixture
 def hv(tmp_path: Path) -> Hv:
-    return Hv(tmp_path)
+    return Hv(environment(tmp_path))
 
 
 # Three CPUs in turn make Bochs slow, and the commands are the same there.
@@ -178,10 +159,7 @@ def test_a_command_in_a_linux_guest(hv: Hv, backend: str) -> None:
     words = ["run", str(LINUX / "vmlinuz"), "--initrd", str(LINUX / "initrd.cpio.gz"), "--cmdline",
              "console=ttyS0,115200 cryptomgr.notests quiet", "--backend", backend, "--timeout",
              "230", "--", f"({COMMAND})"]
-    done = subprocess.run(
-        hv.command(*words), env=hv.env, input="at once\ntyped for it\nrest", capture_output=True,
-        text=True, timeout=239, check=False,
-    )
+    done = hv(*words, stdin="at once\ntyped for it\nrest")
     assert done.returncode == 3, done
     lines = done.stdout.splitlines()
     assert lines == ["Linux", "to stderr", "got at once", "say: typed for it", "rest"], done

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from machine.beats import goes_on
 
 Boot = Callable[..., Any]
 LIMIT = 60.0
-
-
-def last_beat(text: str) -> int:
-    beats = re.findall(r"beat (\d+)", text)
-    return int(beats[-1]) if beats else 0
-
-
-def beats(text: str) -> list[int]:
-    return [int(number) for number in re.findall(r"^beat (\d+)\r?$", text, re.MULTILINE)]
 
 
 def test_prompt_answers_while_every_guest_cpu_spins_with_interrupts_off(boot: Boot) -> None:
@@ -52,14 +43,13 @@ def test_a_guest_that_spins_with_interrupts_off_can_be_paused(boot: Boot, cpus: 
 def test_triple_fault_leaves_the_neighbour_and_the_prompt_alive(boot: Boot) -> None:
     machine = boot(
         [
-            {"image": "beat", "cmdline": "ms=50"},
+            {"image": "beat", "cmdline": "every=50"},
             {"image": "triple"},
         ]
     )
     end = machine.wait_end("triple", LIMIT)
     assert end.reason == "crash"
-    before = last_beat(machine.console("beat", LIMIT).text)
-    machine.console("beat", LIMIT).expect(f"beat {before + 3}\\b", timeout=LIMIT)
+    goes_on(machine.console("beat", LIMIT), LIMIT)
     assert "triple fault" in machine.exec("print(hv.guest('triple').crash)")
     assert "running" in machine.exec("print(hv.guest('beat').state)")
 
@@ -101,34 +91,27 @@ def test_a_hostile_guest_hurts_only_itself(boot: Boot, backend: str) -> None:
     answers = machine.exec(code, timeout=3 * LIMIT).split()
     assert set(answers[:-2]) <= {"off", "crashed"} and len(answers) == 5
     assert answers[-2:] == ["True", "True"]
-    console = machine.console("beat", LIMIT)
-    at = last_beat(console.text)
-    console.expect(f"beat {at + 3}\\b", timeout=LIMIT)
-    counted = beats(console.text)
-    assert counted == list(range(1, counted[-1] + 1))
+    goes_on(machine.console("beat", LIMIT), LIMIT)
 
 
 def test_a_guest_in_slices_beside_the_prompt(boot: Boot) -> None:
-    machine = boot([{"image": "beat", "cpus": [0], "cmdline": "ms=50"}])
+    machine = boot([{"image": "beat", "cpus": [0], "cmdline": "every=50"}])
     machine.console("beat", LIMIT).expect("beat 5\\b", timeout=LIMIT)
     assert machine.exec("print(2 ** 70)").strip() == str(2**70)
 
 
 def test_pause_and_resume_lose_no_beat(boot: Boot) -> None:
-    machine = boot([{"image": "beat", "cmdline": "ms=50"}])
+    machine = boot([{"image": "beat", "cmdline": "every=50"}])
     console = machine.console("beat", LIMIT)
     console.expect("beat 3\\b", timeout=LIMIT)
     machine.exec("hv.guest('beat').pause()")
     assert "paused" in machine.exec("print(hv.guest('beat').state)")
-    at = last_beat(console.text)
     machine.exec("hv.guest('beat').resume()")
-    console.expect(f"beat {at + 5}\\b", timeout=LIMIT)
-    counted = beats(console.text)
-    assert counted == list(range(1, counted[-1] + 1))
+    goes_on(console, LIMIT, 5)
 
 
 def test_soft_reset_restarts_python_only(boot: Boot) -> None:
-    machine = boot([{"image": "beat", "cmdline": "ms=50"}])
+    machine = boot([{"image": "beat", "cmdline": "every=50"}])
     console = machine.console("beat", LIMIT)
     console.expect("beat 3\\b", timeout=LIMIT)
     machine.prompt.write("remembered = 1\r\n")
@@ -137,10 +120,7 @@ def test_soft_reset_restarts_python_only(boot: Boot) -> None:
     machine.prompt.expect(">>> ", timeout=LIMIT)
     machine.prompt.write("print('remembered' in globals(), hv.guest('beat').state)\r\n")
     machine.prompt.expect("False running", timeout=LIMIT)
-    at = last_beat(console.text)
-    console.expect(f"beat {at + 5}\\b", timeout=LIMIT)
-    counted = beats(console.text)
-    assert counted == list(range(1, counted[-1] + 1))
+    goes_on(console, LIMIT, 5)
 
 
 def test_stop_destroy_and_make_again_returns_what_was_taken(boot: Boot) -> None:

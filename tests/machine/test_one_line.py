@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from machine.command import Hv, environment
 from vipervisor import Machine
 
 pytestmark = pytest.mark.machine
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 90.0
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
-    environment["XDG_RUNTIME_DIR"] = str(tmp_path)
-
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "vipervisor", "run", *words, "--timeout", "60"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=3 * LIMIT,
-            check=False,
-        )
-
-    return call
+    hv = Hv(environment(tmp_path))
+    return lambda *words: hv("run", *words, "--timeout", "60")
 
 
 def test_registers_and_exits(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:

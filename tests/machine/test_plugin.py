@@ -79,7 +79,6 @@ def test_unknown_back_end_is_one_sentence(package: Path, tmp_path: Path) -> None
     )
     (tmp_path / "test_it.py").write_text("def test_boot(guest):\n    guest('x')\n")
     done = run(package, tmp_path)
-    assert done.returncode == 4 or "there is no arm" in done.stdout + done.stderr
     assert "there is no arm (there are: svm, vmx)" in done.stdout + done.stderr
 
 
@@ -100,7 +99,7 @@ def test_failures_are_short(package: Path, tmp_path: Path) -> None:
     assert "guest() takes no mem; did you mean memory? it takes: kind, cmdline," in done.stdout
     assert "triple.elf): memory-small: memory is 1M: " in done.stdout
     assert "no guest is called other (there are: triple)" in done.stdout
-    assert ">       guest('none.elf')" in done.stdout and ">   " in done.stdout
+    assert ">       guest('none.elf')" in done.stdout
     # Nothing of the package's own sources, and no error on the way to the one that counts.
     assert "vipervisor/" not in done.stdout.replace("vipervisor-logs/", ""), done.stdout
     assert "During handling" not in done.stdout

@@ -3,14 +3,12 @@ virtualisation, and a partition is checked against that."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from machine.command import Hv, environment
 from vipervisor import Machine, board, build, iso, partition
 
 pytestmark = pytest.mark.machine
@@ -61,14 +59,7 @@ def test_a_machine_without_virtualisation_says_so(boot: Boot, backend: str) -> N
 
 
 def test_probe_writes_a_board_that_check_reads(backend: str, tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "tools"), "XDG_RUNTIME_DIR": str(tmp_path)}
-
-    def hv(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "vipervisor", *words], env=env, capture_output=True,
-            text=True, timeout=200, check=False, stdin=subprocess.DEVNULL,
-        )
-
+    hv = Hv(environment(tmp_path))
     file = tmp_path / "board.toml"
     done = hv("probe", "--backend", backend, "--cpus", "1", "-o", str(file))
     assert done.returncode == 0, done.stderr

@@ -217,8 +217,9 @@ def test_an_interrupt_loses_no_event(boot: Boot) -> None:
     machine = prompted(boot, "beat", "claims")
     machine.wait_end("claims", LIMIT)
     ask(machine, f"import time; exec({SLOW!r})")
-    for foreground in ("while True: pass\r\r", "hv.clock.until(lambda: 0, None, 'end')\r"):
-        machine.prompt.write("t = hv.after(200, beat.stop)\r" + foreground)
+    for foreground in ("exec('while True: pass')", "hv.clock.until(lambda: 0, None, 'end')"):
+        # In one line: a timer that is over while the next one is edited has no foreground.
+        machine.prompt.write(f"t = hv.after(200, beat.stop); {foreground}\r")
         machine.prompt.expect(r"pumping\n", LIMIT)
         machine.prompt.write(CTRL_C)
         machine.prompt.expect(r"KeyboardInterrupt: \n>>> ", LIMIT)
@@ -385,6 +386,8 @@ def test_mpremote_files(boot: Boot, tmp_path: Path) -> None:
 
 def test_mpremote_clock(boot: Boot, tmp_path: Path) -> None:
     machine = prompted(boot)
+    wrong = "machine.RTC().datetime((2031, 12, 31, 2, 12, 34, 56, 0)); time.gmtime()[0]"
+    assert ask(machine, f"import machine, time; {wrong}") == "2031"
     with terminal_of(machine) as device:
         assert mpremote(device, tmp_path, "rtc", "--set")[0] == 0
         status, said = mpremote(device, tmp_path, "rtc")

@@ -4,7 +4,6 @@ that neither of the two notices any of it."""
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import pytest
 from unit.terminal import Terminal
 from vipervisor import Machine
 
+from .beats import goes_on
+from .command import Hv
 from .conftest import LINUX_LIMIT
 from .test_docs import pattern
 from .test_live import shared
@@ -57,20 +58,10 @@ def uptime(machine: Machine) -> float:
     return float(console.expect(r"\n(\d+\.\d+) \d+\.\d+", timeout=LIMIT)[1])
 
 
-class Commands:
-    """What Terminal wants of a command line."""
-
-    def __init__(self, env: dict[str, str]) -> None:
-        self.env = {**env, "TERM": "xterm"}
-
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "vipervisor", *words]
-
-
 def consoles_on_several_terminals(machine: Machine, folder: Path) -> None:
     """Two of Linux and one of the other guest; both write, both read, a later one reads all."""
     with shared(machine, folder) as environment:
-        hv = Commands(environment)
+        hv = Hv(environment)
         with (
             Terminal(hv, "console", "linux") as one,
             Terminal(hv, "console", "linux") as two,
@@ -120,9 +111,5 @@ def test_recipes(boot: Callable[..., Machine], backend: str, tmp_path: Path) -> 
     consoles_on_several_terminals(booted, tmp_path)
 
     # No beat is lost, and Linux's clock went on.
-    beat = booted.console("beat", LIMIT)
-    at = int(re.findall(r"^(?:beat|BEAT) (\d+)\r?\n", beat.text, re.MULTILINE)[-1])
-    beat.expect(rf"beat {at + 2}\b.*\n", LIMIT)
-    counted = [int(n) for n in re.findall(r"^(?:beat|BEAT) (\d+)\r?\n", beat.text, re.MULTILINE)]
-    assert counted == list(range(1, counted[-1] + 1))
+    goes_on(booted.console("beat", LIMIT), LIMIT, 2)
     assert uptime(booted) > before

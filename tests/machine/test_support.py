@@ -18,8 +18,9 @@ from check.support_rows import Row, read
 from elftools.elf.elffile import ELFFile
 from vipervisor import Machine, paths
 
+from .beats import goes_on
 from .conftest import LINUX_LIMIT, MIB, ROOT
-from .linux_shell import Shell, complaints, last_beat
+from .linux_shell import Shell, complaints
 
 Boot = Callable[..., Machine]
 RESULTS = ROOT / "build" / "support"
@@ -152,7 +153,7 @@ def check_memtest(boot: Boot, row: Row) -> None:
     while not re.search(r"Pass:\s+[1-9]", screen):
         assert re.search(r"Errors: 0\b", screen), screen
         assert time.monotonic() < end, f"no pass in {PASS_LIMIT} s:\n{screen}"
-        beat.expect(f"beat {last_beat(beat) + 10}\n", timeout=SCREEN_LIMIT[row.backend])
+        goes_on(beat, SCREEN_LIMIT[row.backend], 10)
         screen = machine.exec("print(hv.guest('g').screen.text)")
     assert re.search(r"Errors: 0\b", screen), screen
     assert (monitor_sum(machine), memory_sum(machine)) == before

@@ -72,9 +72,12 @@ def test_until_that_never_comes(hv: Hv, end: dict[str, Any], status: int) -> Non
 
 def test_timeout(hv: Hv) -> None:
     begin = time.monotonic()
-    result = hv.run("--timeout", "2", lines=["still here"])
-    assert (result.returncode, result.stdout) == (124, "still here\n")
-    assert "no end within 2 s" in result.stderr
+    for limit in ("2", "4", "8"):  # of which a busy computer may need much before the first line
+        result = hv.run("--timeout", limit, lines=["still here"])
+        assert result.returncode == 124 and f"no end within {limit} s" in result.stderr
+        if result.stdout:
+            break
+    assert result.stdout == "still here\n"
     assert time.monotonic() - begin < 30
 
 

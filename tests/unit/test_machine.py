@@ -118,6 +118,13 @@ def test_panic_ends_every_wait(hv: Hv) -> None:
 def test_mute_monitor(hv: Hv, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_MUTE", "1")
     machine = Machine(guests(hv)[0], boot_timeout=0.5)
+    power_on = machine.power_on
+
+    def until_it_has_said_that() -> None:
+        power_on()
+        machine.prompt.expect("stuck here", 60)
+
+    monkeypatch.setattr(machine, "power_on", until_it_has_said_that)
     with pytest.raises(EmulatorError, match=r"did not come up: waited 0.5 s.*COM1:\nstuck here"):
         machine.start()
     assert machine.ended == "closed"
