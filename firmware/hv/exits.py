@@ -259,6 +259,21 @@ def _check_limit():
                         "write hv.handler_limit = 1000" % (hv.handler_limit,))
 
 
+class Decorator:
+    """What g.on() without a function gives: the line above one."""
+
+    def __init__(self, kind, take):
+        self._kind = kind
+        self._take = take
+
+    def __call__(self, function):
+        return self._take(function)
+
+    def __repr__(self):
+        return ("no handler yet: write @g.on(\"%s\", ...) in the line above a function, or "
+                "g.on(\"%s\", function, ...)" % (self._kind, self._kind))
+
+
 def on(guest, kind, name, instead, filters):
     """g.on(): a decorator, or with a function as `name` the handler itself."""
     if kind not in KINDS:
@@ -286,7 +301,7 @@ def on(guest, kind, name, instead, filters):
     if name is not None and not isinstance(name, str):
         function, name = name, None
         return made(function)
-    return made
+    return Decorator(kind, made)
 
 
 # -- watching

@@ -52,6 +52,15 @@ def test_filters(world, guest):
         guest.on("cpuidd", print)
 
 
+def test_without_a_function_it_says_how_it_is_used(world, guest):
+    waiting = guest.on("cpuid", leaf=1)
+    assert repr(waiting) == (
+        'no handler yet: write @g.on("cpuid", ...) in the line above a function, '
+        'or g.on("cpuid", function, ...)')
+    assert claims(world) == {} and "no handlers" in repr(guest.handlers)
+    assert waiting(print) is guest.handlers["print"]
+
+
 def test_a_filter_that_does_not_match_leaves_it_to_the_core(world, guest):
     seen = []
     guest.on("io", seen.append, port=1, write=True, instead=True)
