@@ -74,10 +74,12 @@ def _init(namespace):
     events.namespace = namespace
     namespace["hv"] = sys.modules["hv"]
     texts.install(namespace["hv"], namespace, builtins.help)
-    boot.again()
+    again = not _hv.first_start()
+    if again:
+        boot.again()
     _variables()
     _hv.handler_names(namespace["hv"].__dict__)
-    if not _hv.first_start():
+    if again:
         from hv import live
 
         live.again()

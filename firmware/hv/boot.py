@@ -168,6 +168,5 @@ def again():
             guest._load = (
                 row["image"], tuple(row.get("initrd") or ()), row.get("cmdline") or "",
                 row.get("kind"), tuple(row.get("modules") or ()))
-    # On the first start they are there already. The memory is shared by the core.
-    bare = [g for g in guests.guests() if not g.devices]
-    connect(description.get("connect"), bare, share=False)
+    # The memory is shared by the core still.
+    connect(description.get("connect"), guests.guests(), share=False)
