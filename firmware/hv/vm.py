@@ -60,7 +60,11 @@ class Guest:
         self.vcpus = [VCpu(_id, i) for i in range(len(info["vcpus"]))]
         self.console = Console(self)
         self.screen = Screen(_id)
-        self.add_devices(devices)
+        try:
+            self.add_devices(devices)
+        except BaseException:
+            self.destroy()  # nobody has it yet
+            raise
 
     def _make(self, name, cpus, memory, devices):
         if not isinstance(name, str):

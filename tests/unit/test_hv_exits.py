@@ -204,6 +204,15 @@ def test_devices_that_do_not_fit(world, guest):
         guest.attach(adder(), ports=6)
 
 
+def test_a_guest_whose_device_does_not_fit_is_none(world, guest):
+    import hv
+
+    with pytest.raises(OSError, match="memory or another device"):
+        hv.Guest("x", memory="16M", devices=[{"name": "scratch", "at": 0x1000}])
+    assert [g.name for g in hv.guests()] == ["g0"]
+    assert hv.Guest("x", memory="16M", devices=["scratch"]).devices
+
+
 def test_device_timers(world, guest):
     device = guest.attach(adder(), ports=5)
     device.after(10, lambda: device.write(0, 1, 4))
