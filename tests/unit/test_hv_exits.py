@@ -213,6 +213,29 @@ def test_a_guest_whose_device_does_not_fit_is_none(world, guest):
     assert hv.Guest("x", memory="16M", devices=["scratch"]).devices
 
 
+def test_a_device_that_fails_as_it_goes_is_gone(world, guest):
+    device = adder()
+    device.detached = lambda: 1 // 0
+    guest.attach(device, ports=5)
+    with pytest.raises(ZeroDivisionError):
+        guest.detach(device)
+    assert claims(world) == {} and guest.devices == {} and guest.handlers == {}
+    assert device.guest is None and guest.state == "running"
+    guest.attach(device, ports=5)
+
+
+def test_a_device_detached_by_another_hears_no_more(world, guest):
+    heard = []
+    for name in "ab":
+        device = adder()
+        device.console_event = lambda name=name: (heard.append(name), [
+            guest.detach(other) for other in list(guest.devices) if other != name])
+        guest.attach(device, ports=5 + len(guest.devices), name=name)
+    world.events.append(("console", guest.id))
+    pump(world)
+    assert heard == ["a"] and list(guest.devices) == ["a"]
+
+
 def test_device_timers(world, guest):
     device = guest.attach(adder(), ports=5)
     device.after(10, lambda: device.write(0, 1, 4))
