@@ -23,8 +23,8 @@ handler_limit = 1000  # milliseconds that a handler may take; 0: no limit
 
 __all__ = [
     "ABI", "Device", "Guest", "Partition", "PartitionError", "TimeoutError", "after", "cost",
-    "every", "explain", "guest", "guest_from", "guests", "machine", "policies", "policy",
-    "probe", "states", "tour", "why",
+    "every", "explain", "guest", "guest_from", "guests", "handler_limit", "machine",
+    "policies", "policy", "probe", "states", "tour", "why",
 ]
 
 

@@ -125,8 +125,8 @@ def changed(guest_id):
     crash = guest.crash if state == "crashed" else None
     if state not in LASTING:
         channel.state(guest_id, info, None)
-        if state == "running" and not quiet and guest.kind == "linux" and not guest.watched:
-            guest.watched = True
+        if state == "running" and not quiet and guest.kind == "linux" and not guest._watched:
+            guest._watched = True
             ready.watch(guest, notice)
         return
     reason = info.get("reason", "none")

@@ -44,7 +44,7 @@ class Guest:
         self._entry = None
         self._fresh = True
         self.image = None  # what load() found: kind, mode, entry, memory
-        self.watched = False  # its shell was or will be announced
+        self._watched = False  # its shell was or will be announced
         self.policies = {}
         self._slots = None  # handlers and watches (exits.py)
         self.symbols = None  # load_symbols()
@@ -105,7 +105,7 @@ class Guest:
         self._entry.apply(self.vcpus[0])
         for register, value in self._registers.items():
             self.vcpus[0].set(register, value)
-        self.watched = False
+        self._watched = False
 
     def _tables(self):
         """What describes the machine in memory: ACPI, SMBIOS, the MP table."""
@@ -327,7 +327,7 @@ class Guest:
 
         return clock.until(reached, timeout, "%s of %s" % (" or ".join(wanted), self.name))
 
-    def row(self):
+    def _row(self):
         info = self.info
         cpus = ",".join([str(v[0]) for v in info["vcpus"]])
         total = sum(_hv.guest_exits(self.id).values())
@@ -337,11 +337,11 @@ class Guest:
             state += " (%s)" % reason
         return (self.name, state, cpus, text.size_text(info["memory"]), str(total))
 
-    HEAD = ("guest", "state", "cpu", "memory", "exits")
+    _HEAD = ("guest", "state", "cpu", "memory", "exits")
 
     def __repr__(self):
         try:
-            return text.table([self.HEAD, self.row()])
+            return text.table([self._HEAD, self._row()])
         except OSError:
             return "<guest %s, destroyed>" % self.name
 
@@ -373,7 +373,7 @@ class Guests(list):
     def __repr__(self):
         if not self:
             return "no guests; make one with hv.Guest(name, cpus=1, memory=\"256M\")"
-        return text.table([Guest.HEAD] + [g.row() for g in self])
+        return text.table([Guest._HEAD] + [g._row() for g in self])
 
 
 def guests():
