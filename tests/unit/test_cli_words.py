@@ -120,6 +120,12 @@ def test_schema_knows_every_key_and_limit() -> None:
         assert re.search(size, text)
         partition.rules.parse_size(text)
     assert not re.search(size, "256")
+    # Sizes of devices and of shared memory may be bytes; what they are is said once.
+    device = guest["properties"]["devices"]["items"]["oneOf"][1]["properties"]
+    joined = value["properties"]["connect"]["items"]["properties"]
+    for entry in (device["size"], joined["size"]):
+        assert [sorted(one) for one in entry["oneOf"]] == [
+            ["pattern", "type"], ["minimum", "multipleOf", "type"]]
 
 
 @pytest.mark.parametrize(
