@@ -49,9 +49,7 @@ class Partition:
         """Every finding, of the description and of what this machine has left for it."""
         found, partition, _ = self._compile()
         if not found:
-            asked = self.description.get("machine") or {}
-            found += rules.warnings(
-                partition, {key: partition["machine"][key] for key in asked}, LIST)
+            found += rules.warnings(partition, self.description.get("machine") or (), LIST)
         return found
 
     def _compile(self):

@@ -153,10 +153,8 @@ def load(path: Path | str, machine: ForRules | None = None) -> Loaded:
     description, modules, findings = _compile(table, path.parent, machine)
     if findings:
         return Loaded(None, {}, in_order(findings))
-    asked = rules.compile_(table)[0]["machine"] if "machine" in table else {}
     images = sum(file.stat().st_size for file in modules.values())
-    warnings = rules.warnings(
-        description, {key: asked[key] for key in table.get("machine", {})}, "guest", images)
+    warnings = rules.warnings(description, table.get("machine", ()), "guest", images)
     return Loaded({"format": 1, "name": path.stem, **description}, modules, [], in_order(warnings))
 
 
