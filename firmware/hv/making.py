@@ -53,9 +53,10 @@ def _choose(cpus):
                 count, ", ".join([str(n) for n in free])))
         return free[:count]
     if len(set(cpus)) < count:
-        raise ValueError("cpus=%s names a cpu twice" % cpus)
+        raise ValueError("cpus=%s names a cpu twice" % (cpus,))
     if 0 in cpus and count > 1:
-        raise ValueError("cpus=%s: a guest on cpu 0 runs in slices and has no other cpu" % cpus)
+        raise ValueError("cpus=%s: a guest on cpu 0 runs in slices and has no other cpu" % (
+            cpus,))
     for cpu in cpus:
         if cpu not in states:
             raise ValueError("no cpu %s; this machine has 0 to %d" % (cpu, max(states)))
