@@ -8,7 +8,7 @@ import io
 import sys
 
 import _hv
-from hv import channel, device, exits, ready, timers
+from hv import channel, device, exits, ready, timers, watching
 from hv import vm as guests
 
 LASTING = ("off", "crashed")
@@ -97,7 +97,7 @@ def handle(event):
     elif kind == "message":
         message(event[1], event[2], event[3], event[4])
     elif kind == "watch":
-        exits.watched(event[1])
+        watching.watched(event[1])
     elif kind == "raised":  # by message(), which the core calls itself
         raise event[1]
     elif kind == "console":

@@ -1,7 +1,7 @@
 """Guests: made, loaded, started, looked at."""
 
 import _hv
-from hv import acpi, clock, cpuid, exits, making, moves, mptable, smbios, text
+from hv import acpi, clock, cpuid, exits, making, moves, mptable, smbios, text, watching
 from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import load
@@ -241,7 +241,7 @@ class Guest:
 
     def watch(self, kind, fn=None, **filters):
         """Notes exits in a ring without stopping the guest; prints them or calls fn."""
-        return exits.watch(self, kind, fn, filters)
+        return watching.watch(self, kind, fn, filters)
 
     @property
     def trace(self):
