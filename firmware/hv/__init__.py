@@ -23,8 +23,8 @@ handler_limit = 1000  # milliseconds that a handler may take; 0: no limit
 
 __all__ = [
     "ABI", "Device", "Guest", "Partition", "PartitionError", "TimeoutError", "after", "cost",
-    "every", "explain", "guest", "guest_from", "guests", "machine", "policies", "policy",
-    "probe", "states", "tour", "why",
+    "every", "explain", "guest", "guest_from", "guests", "handler_limit", "machine",
+    "policies", "policy", "probe", "states", "tour", "why",
 ]
 
 
@@ -74,10 +74,12 @@ def _init(namespace):
     events.namespace = namespace
     namespace["hv"] = sys.modules["hv"]
     texts.install(namespace["hv"], namespace, builtins.help)
-    boot.again()
+    again = not _hv.first_start()
+    if again:
+        boot.again()
     _variables()
     _hv.handler_names(namespace["hv"].__dict__)
-    if not _hv.first_start():
+    if again:
         from hv import live
 
         live.again()

@@ -41,11 +41,12 @@ def start():
     if not findings:
         from hv import rules
 
-        made = []
-        for row, cpus in zip(description["guests"], rules.assign(description)):
-            made.append(_make(row, cpus, description.get("run") or {}))
-        connect(description.get("connect"), [g for g in made if g is not None])
-        if sum([_start(g) for g in made if g is not None]):
+        run = description.get("run") or {}
+        made = [_make(row, cpus, run)
+                for row, cpus in zip(description["guests"], rules.assign(description))]
+        made = [guest for guest in made if guest is not None]
+        connect(description.get("connect"), made)
+        if any([_start(guest) for guest in made]):
             channel.booted(description.get("name", ""))
     if not events.quiet:
         host.banner(description)
@@ -63,20 +64,29 @@ def _problem(text):
     channel.error(text)
 
 
-def _make(row, cpus, run):
-    """The guest of a row, loaded and not yet started; None when that was not possible."""
-    made = None
+def make(row, cpus, single=False):
+    """The guest of a row, loaded and not yet started; an error leaves nothing of it."""
+    made = guests.Guest(
+        row["name"], cpus, row["memory"], row.get("devices") or (), row.get("paravirt", True),
+        row.get("hide") or (), row.get("cpuid") or (), row.get("msr") or ())
     try:
-        made = guests.Guest(
-            row["name"], cpus, row["memory"], row.get("devices") or (),
-            row.get("paravirt", True), row.get("hide") or (), row.get("cpuid") or (),
-            row.get("msr") or ())
-        adopt(made, row, bool(run.get("single")))
+        adopt(made, row, single)
         if row.get("symbols"):
             made.load_symbols(row["symbols"])
         made.load(
             row["image"], row.get("initrd") or (), row.get("cmdline") or "", row.get("kind"),
             row.get("modules") or ())
+    except BaseException:
+        made.destroy()
+        raise
+    return made
+
+
+def _make(row, cpus, run):
+    """The guest of a row, ready to start; None when that was not possible, which is told."""
+    made = None
+    try:
+        made = make(row, cpus, bool(run.get("single")))
         if run.get("script"):
             _script(run["script"], made)
         return made
@@ -88,14 +98,14 @@ def _make(row, cpus, run):
 
 
 def _start(made):
-    """1 when the guest was started."""
+    """True when the guest was started."""
     try:
         made.start()
-        return 1
+        return True
     except (ValueError, OSError) as e:
         _problem("%s was not started: %s" % (made.name, events.said(e)))
         made.destroy()
-        return 0
+        return False
 
 
 def connect(rows, there, share=True):
@@ -168,6 +178,5 @@ def again():
             guest._load = (
                 row["image"], tuple(row.get("initrd") or ()), row.get("cmdline") or "",
                 row.get("kind"), tuple(row.get("modules") or ()))
-    # On the first start they are there already. The memory is shared by the core.
-    bare = [g for g in guests.guests() if not g.devices]
-    connect(description.get("connect"), bare, share=False)
+    # The memory is shared by the core still.
+    connect(description.get("connect"), guests.guests(), share=False)

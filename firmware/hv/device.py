@@ -211,7 +211,8 @@ def console_event(guest_id):
     guest = vm.by_id(guest_id)
     if guest._slots:
         for device, _ in list(guest._slots.devices.values()):
-            _called(device, "console_event()", device.console_event)
+            if device.guest is guest:  # not detached by one before it
+                _called(device, "console_event()", device.console_event)
 
 
 def detach(guest, device):
@@ -222,11 +223,13 @@ def detach(guest, device):
         raise ValueError(text.unknown("device", name, list(mine.devices)))
     device, made = mine.devices.pop(name)
     with guest.paused():
-        device.detached()
-        for handler in made:
-            handler.remove()
-    device.cancel()
-    device.guest = None
+        try:
+            device.detached()
+        finally:  # whatever that is worth, it is the guest's no more
+            for handler in made:
+                handler.remove()
+            device.cancel()
+            device.guest = None
 
 
 def reset_all(guest):

@@ -8,7 +8,7 @@ import io
 import sys
 
 import _hv
-from hv import channel, device, exits, ready, timers
+from hv import channel, device, exits, ready, timers, watching
 from hv import vm as guests
 
 LASTING = ("off", "crashed")
@@ -97,7 +97,7 @@ def handle(event):
     elif kind == "message":
         message(event[1], event[2], event[3], event[4])
     elif kind == "watch":
-        exits.watched(event[1])
+        watching.watched(event[1])
     elif kind == "raised":  # by message(), which the core calls itself
         raise event[1]
     elif kind == "console":
@@ -125,8 +125,8 @@ def changed(guest_id):
     crash = guest.crash if state == "crashed" else None
     if state not in LASTING:
         channel.state(guest_id, info, None)
-        if state == "running" and not quiet and guest.kind == "linux" and not guest.watched:
-            guest.watched = True
+        if state == "running" and not quiet and guest.kind == "linux" and not guest._watched:
+            guest._watched = True
             ready.watch(guest, notice)
         return
     reason = info.get("reason", "none")

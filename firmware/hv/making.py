@@ -53,9 +53,10 @@ def _choose(cpus):
                 count, ", ".join([str(n) for n in free])))
         return free[:count]
     if len(set(cpus)) < count:
-        raise ValueError("cpus=%s names a cpu twice" % cpus)
+        raise ValueError("cpus=%s names a cpu twice" % (cpus,))
     if 0 in cpus and count > 1:
-        raise ValueError("cpus=%s: a guest on cpu 0 runs in slices and has no other cpu" % cpus)
+        raise ValueError("cpus=%s: a guest on cpu 0 runs in slices and has no other cpu" % (
+            cpus,))
     for cpu in cpus:
         if cpu not in states:
             raise ValueError("no cpu %s; this machine has 0 to %d" % (cpu, max(states)))
@@ -78,15 +79,6 @@ def _add_ram(guest_id, memory):
             size -= part
 
 
-def _device(guest_id, name):
-    try:
-        _hv.guest_device(guest_id, name)
-    except OSError as e:
-        if e.args[0] != ENODEV:
-            raise
-        raise ValueError(text.unknown("device", name, named.NAMES))
-
-
 def hidden(names):
     """The names of `hide`, with all that stands on them."""
     from hv.rules import features
@@ -99,26 +91,28 @@ def hidden(names):
     return tuple(features.whole(names)) if names else ()
 
 
-def own(key, rows):
-    """Answers of CPUID leaves and MSRs as in a partition file, with its rules."""
-    from hv.rules import answers, reader
-
-    read = reader.Reader(reader.TOML)
-    rows = getattr(answers, key)(read, list(rows) if isinstance(rows, tuple) else rows, (key,))
-    if read.findings:
-        raise ValueError(str(read.findings[0]))
-    return tuple(rows)
-
-
-def devices(entries):
-    """The entries of `devices`, with the rules of a partition file."""
+def _read(look, *more):
+    """What `look` makes of it by the rules of a partition file; ValueError: a rule is broken."""
     from hv.rules import reader
 
     read = reader.Reader(reader.TOML)
-    found = named.read(read, {"devices": list(entries)}, ())
-    for finding in read.findings:
-        raise ValueError(str(finding))
+    found = look(read, *more)
+    if read.findings:
+        raise ValueError(str(read.findings[0]))
     return found
+
+
+def own(key, rows):
+    """Answers of CPUID leaves and MSRs as in a partition file."""
+    from hv.rules import answers
+
+    rows = list(rows) if isinstance(rows, tuple) else rows
+    return tuple(_read(getattr(answers, key), rows, (key,)))
+
+
+def devices(entries):
+    """The entries of `devices`."""
+    return _read(named.read, {"devices": list(entries)}, ())
 
 
 def create(guest, name, cpus, memory, entries):
@@ -137,7 +131,7 @@ def create(guest, name, cpus, memory, entries):
         power_on(guest_id, memory)
         for device in entries:
             if named.name_of(device) not in named.PYTHON:
-                _device(guest_id, named.name_of(device))
+                _hv.guest_device(guest_id, named.name_of(device))
     except (OSError, ValueError) as e:
         _hv.guest_destroy(guest_id)
         if e.args and e.args[0] == ENOMEM:

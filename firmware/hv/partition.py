@@ -49,9 +49,7 @@ class Partition:
         """Every finding, of the description and of what this machine has left for it."""
         found, partition, _ = self._compile()
         if not found:
-            asked = self.description.get("machine") or {}
-            found += rules.warnings(
-                partition, {key: partition["machine"][key] for key in asked}, LIST)
+            found += rules.warnings(partition, self.description.get("machine") or (), LIST)
         return found
 
     def _compile(self):
@@ -77,13 +75,7 @@ class Partition:
         made = []
         try:
             for row, numbers in zip(partition["guests"], cpus):
-                guest = vm.Guest(row["name"], numbers, row["memory"], row["devices"],
-                                 row["paravirt"], row["hide"], row.get("cpuid", ()),
-                                 row.get("msr", ()))
-                made.append(guest)
-                boot.adopt(guest, row)
-                guest.load(row["image"], row["initrd"], row["cmdline"], row["kind"],
-                           row["modules"])
+                made.append(boot.make(row, numbers))
             boot.connect(partition.get("connect"), made)
             for guest in made:
                 guest.start()
@@ -137,6 +129,11 @@ def _images(guest, path, bad):
             beside += (len(_hv.module(name)) + PAGE - 1) // PAGE * PAGE
             names.append(name)
         guest[key] = names
+    if guest.get("symbols"):
+        name = _module(guest["symbols"])
+        if name is None:
+            found.append(_missing(guest["symbols"], path + ("symbols",)))
+        guest["symbols"] = name
     if guest["image"] is None or path + ("kind",) in bad:
         return found
     name = _module(guest["image"])

@@ -3,7 +3,7 @@
 import json
 
 import _hv
-from hv import exits, text
+from hv import text, watching
 
 SIZE = 1024
 SHOWN = 20
@@ -13,7 +13,7 @@ STRING = 2  # bit of a port access's third word
 ENOMEM = 12
 
 
-class Traced(exits.Seen):
+class Traced(watching.Seen):
     """An exit of a trace: kind, vcpu, rip, what it was about by name as in a watch; tsc and
     entered (host TSC at the exit and when the guest went on; 0: it has not yet), ticks in
     between, done (the instruction was completed), string (INS, OUTS), number (from 0 on)."""
@@ -48,13 +48,13 @@ class Traced(exits.Seen):
             return "msr %#x %s %#x" % (self.msr, "->" if kind == "rdmsr" else "<-", self.value)
         if kind == "nested_fault":
             return "%s at %#x" % ("write" if self.write else "read", self.gpa)
-        return " ".join(["%s %#x" % (n, w) for n, w in zip(exits.names(kind), self.words)])
+        return " ".join(["%s %#x" % (n, w) for n, w in zip(watching.names(kind), self.words)])
 
     def json(self):
         """As a dict of numbers and text."""
         out = {"number": self.number, "vcpu": self.vcpu, "kind": self.kind, "rip": self.rip,
                "tsc": self.tsc, "ticks": self.ticks, "done": self.done, "about": self.about()}
-        for name in exits.names(self.kind):
+        for name in watching.names(self.kind):
             out[name] = getattr(self, name)
         return out
 

@@ -1,7 +1,7 @@
 """Guests: made, loaded, started, looked at."""
 
 import _hv
-from hv import acpi, clock, cpuid, exits, making, moves, mptable, smbios, text
+from hv import acpi, clock, cpuid, exits, making, moves, mptable, smbios, text, watching
 from hv.console import Console
 from hv.crash import Crash
 from hv.loaders import load
@@ -44,7 +44,7 @@ class Guest:
         self._entry = None
         self._fresh = True
         self.image = None  # what load() found: kind, mode, entry, memory
-        self.watched = False  # its shell was or will be announced
+        self._watched = False  # its shell was or will be announced
         self.policies = {}
         self._slots = None  # handlers and watches (exits.py)
         self.symbols = None  # load_symbols()
@@ -60,7 +60,11 @@ class Guest:
         self.vcpus = [VCpu(_id, i) for i in range(len(info["vcpus"]))]
         self.console = Console(self)
         self.screen = Screen(_id)
-        self.add_devices(devices)
+        try:
+            self.add_devices(devices)
+        except BaseException:
+            self.destroy()  # nobody has it yet
+            raise
 
     def _make(self, name, cpus, memory, devices):
         if not isinstance(name, str):
@@ -101,7 +105,7 @@ class Guest:
         self._entry.apply(self.vcpus[0])
         for register, value in self._registers.items():
             self.vcpus[0].set(register, value)
-        self.watched = False
+        self._watched = False
 
     def _tables(self):
         """What describes the machine in memory: ACPI, SMBIOS, the MP table."""
@@ -237,7 +241,7 @@ class Guest:
 
     def watch(self, kind, fn=None, **filters):
         """Notes exits in a ring without stopping the guest; prints them or calls fn."""
-        return exits.watch(self, kind, fn, filters)
+        return watching.watch(self, kind, fn, filters)
 
     @property
     def trace(self):
@@ -323,7 +327,7 @@ class Guest:
 
         return clock.until(reached, timeout, "%s of %s" % (" or ".join(wanted), self.name))
 
-    def row(self):
+    def _row(self):
         info = self.info
         cpus = ",".join([str(v[0]) for v in info["vcpus"]])
         total = sum(_hv.guest_exits(self.id).values())
@@ -333,11 +337,11 @@ class Guest:
             state += " (%s)" % reason
         return (self.name, state, cpus, text.size_text(info["memory"]), str(total))
 
-    HEAD = ("guest", "state", "cpu", "memory", "exits")
+    _HEAD = ("guest", "state", "cpu", "memory", "exits")
 
     def __repr__(self):
         try:
-            return text.table([self.HEAD, self.row()])
+            return text.table([self._HEAD, self._row()])
         except OSError:
             return "<guest %s, destroyed>" % self.name
 
@@ -369,7 +373,7 @@ class Guests(list):
     def __repr__(self):
         if not self:
             return "no guests; make one with hv.Guest(name, cpus=1, memory=\"256M\")"
-        return text.table([Guest.HEAD] + [g.row() for g in self])
+        return text.table([Guest._HEAD] + [g._row() for g in self])
 
 
 def guests():

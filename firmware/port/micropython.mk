@@ -69,6 +69,7 @@ $(PORT_O): CFLAGS += -Wextra -Wshadow -Wmissing-prototypes -Wno-unused-parameter
 $(addprefix $(BUILD)/, $(IRQ_C:.c=.o)) $(BUILD)/py/scheduler.o: CFLAGS += -mgeneral-regs-only
 # The prompt prints exceptions in our way.
 $(BUILD)/shared/runtime/pyexec.o: CFLAGS += -Dmp_obj_print_exception=port_print_exception
+$(BUILD)/py/repl.o: CFLAGS += -Dmp_load_method_protected=line_edit_lookup
 # What the compiler finds in sources that are not ours.
 $(BUILD)/lib/libm_dbl/%.o: CFLAGS += -Wno-maybe-uninitialized -Wno-unused-variable -Wno-parentheses \
     -Wno-unused-but-set-variable

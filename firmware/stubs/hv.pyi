@@ -268,6 +268,7 @@ class Guest:
     screen: Screen  # the text screen
     image: Any  # what was loaded, None: nothing
     policies: dict[str, dict[str, Any]]  # on_crash, on_poweroff, on_reboot: what follows an end
+    restarts: int  # number of times that a policy has started it again
     paravirt: bool  # the KVM clock is shown
     hide: tuple[str, ...]  # CPUID features that are not shown
     cpuid: tuple[dict[str, int], ...]  # answers of leaves that are its own

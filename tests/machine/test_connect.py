@@ -36,7 +36,7 @@ SHARED = """
 one.memory[0xa00010:0xa00016] = b"shared"
 print(two.memory[0xd0000010:0xd0000016])
 """
-FOUND = "['doorbell', 'doorbell_three'] ['doorbell'] ['doorbell']\n10 11\n2 0\n"
+FOUND = "['doorbell', 'doorbell_three'] ['doorbell'] ['doorbell', 'watchdog']\n10 11\n2 0\n"
 
 
 # Four CPUs in turn make Bochs slow.
@@ -46,7 +46,7 @@ def test_connected_guests(
 ) -> None:
     file = tmp_path / "p.toml"
     guests = "".join(GUEST.format(name, ROOT) for name in ("one", "two", "three"))
-    file.write_text("version = 1\n" + guests + CONNECT)
+    file.write_text("version = 1\n" + guests + 'devices = ["watchdog"]\n' + CONNECT)
     loaded = partition.load(file)
     assert loaded.description is not None, loaded.findings
     machine = boot(loaded.description, loaded.files)

@@ -63,8 +63,8 @@ def test_commands_for_a_running_machine(hv: Hv, booted: Terminal, tmp_path: Path
         wrong.stderr)
     # top: a table, and JSON with rates from the second look on
     table = good(hv("top", "--count", "1"))
-    assert re.search(r"^beat +running", table, re.MULTILINE)
-    assert re.search(r"^hello +off", table, re.MULTILINE) and "\x1b" not in table
+    assert re.search(r"^beat +running .* [\d,]+ +[\d,]+  \w+ \d", table, re.MULTILINE), table
+    assert re.search(r"^hello +off .* 0$", table, re.MULTILINE) and "\x1b" not in table
     looks = [json.loads(line) for line in
              good(hv("top", "--json", "--count", "2", "--interval", "0.3")).splitlines()]
     rows = {row["guest"]: row for row in looks[1]["guests"]}

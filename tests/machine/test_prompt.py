@@ -36,6 +36,17 @@ def ask(machine: Machine, line: str) -> str:
     return said.partition("\n")[2].rpartition(">>> ")[0].strip()
 
 
+def tab(machine: Machine, text: str) -> list[str]:
+    """What Tab lists behind a text."""
+    before = len(machine.prompt.text)
+    machine.prompt.write(text + "\t")
+    machine.prompt.expect(r"\n>>> " + re.escape(text), LIMIT)
+    said = machine.prompt.text[before:].partition("\n")[2].rpartition(">>> ")[0]
+    machine.prompt.write(CTRL_C)
+    machine.prompt.expect(r"\n>>> ", LIMIT)
+    return said.split()
+
+
 def prompted(boot: Boot, *guests: object, **options: object) -> Machine:
     machine = boot(list(guests), **options)
     machine.prompt.expect(r"^>>> ", LIMIT)
@@ -66,6 +77,14 @@ def test_line_editing(boot: Boot) -> None:
     assert ask(machine, "\x1b[A") == "abc"
     assert ask(machine, "value = 41") == ""
     assert ask(machine, "val\t + 1") == "42"
+    # Tab lists what is public, and still steps through what is not.
+    offered = tab(machine, "hv.")
+    assert set(offered) == set(ask(machine, "' '.join(hv.__all__)").strip("'").split())
+    assert ask(machine, "import hv.devices, hv.exits") == ""
+    assert tab(machine, "hv.") == offered
+    assert ask(machine, "hv.exits.SLO\t") == "31"
+    devices = tab(machine, "hv.devices.")
+    assert "Scratch" in devices and "doorbell" not in devices
     machine.prompt.write("nonsense" + CTRL_C)
     machine.prompt.expect(r"nonsense\n>>> ", LIMIT)
     machine.prompt.write("for i in range(3):\rprint(i * 7)\r\r\r\r")
@@ -78,6 +97,10 @@ def test_line_editing(boot: Boot) -> None:
     assert "instead=True" in ask(machine, "help(g.on)") and "walk(gva)" in ask(
         machine, "help(g.vcpus[0])")
     assert ask(machine, "g.on('cpuid', 5)").endswith("takes a function, not 5")
+    offered = tab(machine, "g.")
+    assert {"start", "restarts", "memory"} <= set(offered)
+    assert not {"row", "HEAD", "watched"} & set(offered)
+    assert "in the line above a function" in ask(machine, "g.on('cpuid')")
     assert ask(machine, "g.destroy()") == ""
 
 

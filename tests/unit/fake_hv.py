@@ -39,6 +39,7 @@ class World:
         self.now = 1_000_000
         self.notify = None
         self.off = False
+        self.first = True  # Python's start since power-on
         self.notices = []
         self.alarms = []
         self.caps = {}
@@ -110,7 +111,7 @@ def tsc():
 
 
 def first_start():
-    return True
+    return WORLD.first
 
 
 def cpus():

@@ -119,6 +119,12 @@ def test_schema_knows_every_key_and_limit() -> None:
         assert re.search(size, text)
         partition.rules.parse_size(text)
     assert not re.search(size, "256")
+    # Sizes of devices and of shared memory may be bytes; what they are is said once.
+    device = guest["properties"]["devices"]["items"]["oneOf"][1]["properties"]
+    joined = value["properties"]["connect"]["items"]["properties"]
+    for entry in (device["size"], joined["size"]):
+        assert [sorted(one) for one in entry["oneOf"]] == [
+            ["pattern", "type"], ["minimum", "multipleOf", "type"]]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +153,19 @@ def test_check_shows_the_caret_without_colours(hv: Hv) -> None:
     rows = json.loads(hv("check", str(file), "--json").stdout)
     assert {"file", "line", "column", "level", "rule", "place", "text"} == set(rows[0])
     assert [row["column"] for row in rows if row["rule"] == "name-reserved"] == [8]
+
+
+def test_thousands_of_findings_are_counted(hv: Hv) -> None:
+    file = hv.folder / "p.toml"
+    file.write_text("version = 1\n" + "".join(f"x{i} = 1\n" for i in range(2000)))
+    done = hv("check", str(file))
+    found = [line for line in done.stdout.splitlines() if line.startswith(f"{file}:")]
+    rows = json.loads(hv("check", str(file), "--json").stdout)
+    assert (done.returncode, len(found)) == (1, 50) and len(rows) > 2000
+    more = f"and {len(rows) - 50} more: `hv check --json {file}` lists all"
+    assert done.stdout.splitlines()[-1] == more
+    done = hv("build", str(file), "-o", str(hv.folder / "x.iso"))
+    assert done.returncode == 1 and done.stderr.splitlines()[50:] == [more]
 
 
 def test_a_warning_fails_only_the_strict(hv: Hv) -> None:

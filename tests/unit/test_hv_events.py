@@ -189,12 +189,39 @@ def test_a_soft_reset_keeps_guests_and_their_policies(world, boot):
 
     boot(partition({}))
     vm._known.clear()
+    world.first = False
     names = {}
     hv._init(names)
     assert names["g0"].state == "running"
     fake_hv.end(0, "reset")
     world.notify(None)
     assert names["g0"].state == "running"
+
+
+def test_connections_come_back_beside_other_devices(world, boot):
+    import hv
+    from hv import vm
+
+    joined = partition({"devices": ["scratch"]}, {})
+    joined["connect"] = [{"guests": ["g0", "g1"], "ports": 0x580, "irq": 10, "memory": 0,
+                          "size": 4096, "at": 0xD100_0000}]
+    names = boot(joined)
+    there = {"g0": ["doorbell", "scratch"], "g1": ["doorbell"]}
+    assert {n: sorted(names[n].devices) for n in there} == there
+    for guest in hv.guests():  # what the core forgets with Python
+        world.guests[guest.id].claims.clear()
+    vm._known.clear()
+    world.first = False
+    hv._init(names)
+    assert {n: sorted(names[n].devices) for n in there} == there
+    assert [call[0] for call in world.calls].count("share") == 1
+    assert names["g1"].devices["doorbell"].peer is names["g0"].devices["doorbell"]
+
+
+def test_what_a_script_says_of_its_guest_stays(world, boot):
+    said = b"guest.policies = dict(guest.policies, on_crash={'do': 'pause'})"
+    names = boot(partition({}, script="script.py"), **{"script.py": said})
+    assert names["g0"].policies["on_crash"] == {"do": "pause"}
 
 
 def exec_frames(world, source, stream=3):

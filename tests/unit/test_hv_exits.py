@@ -52,6 +52,15 @@ def test_filters(world, guest):
         guest.on("cpuidd", print)
 
 
+def test_without_a_function_it_says_how_it_is_used(world, guest):
+    waiting = guest.on("cpuid", leaf=1)
+    assert repr(waiting) == (
+        'no handler yet: write @g.on("cpuid", ...) in the line above a function, '
+        'or g.on("cpuid", function, ...)')
+    assert claims(world) == {} and "no handlers" in repr(guest.handlers)
+    assert waiting(print) is guest.handlers["print"]
+
+
 def test_a_filter_that_does_not_match_leaves_it_to_the_core(world, guest):
     seen = []
     guest.on("io", seen.append, port=1, write=True, instead=True)
@@ -193,6 +202,38 @@ def test_devices_that_do_not_fit(world, guest):
     guest.attach(adder(), ports=5)
     with pytest.raises(ValueError, match="device adder already"):
         guest.attach(adder(), ports=6)
+
+
+def test_a_guest_whose_device_does_not_fit_is_none(world, guest):
+    import hv
+
+    with pytest.raises(OSError, match="memory or another device"):
+        hv.Guest("x", memory="16M", devices=[{"name": "scratch", "at": 0x1000}])
+    assert [g.name for g in hv.guests()] == ["g0"]
+    assert hv.Guest("x", memory="16M", devices=["scratch"]).devices
+
+
+def test_a_device_that_fails_as_it_goes_is_gone(world, guest):
+    device = adder()
+    device.detached = lambda: 1 // 0
+    guest.attach(device, ports=5)
+    with pytest.raises(ZeroDivisionError):
+        guest.detach(device)
+    assert claims(world) == {} and guest.devices == {} and guest.handlers == {}
+    assert device.guest is None and guest.state == "running"
+    guest.attach(device, ports=5)
+
+
+def test_a_device_detached_by_another_hears_no_more(world, guest):
+    heard = []
+    for name in "ab":
+        device = adder()
+        device.console_event = lambda name=name: (heard.append(name), [
+            guest.detach(other) for other in list(guest.devices) if other != name])
+        guest.attach(device, ports=5 + len(guest.devices), name=name)
+    world.events.append(("console", guest.id))
+    pump(world)
+    assert heard == ["a"] and list(guest.devices) == ["a"]
 
 
 def test_device_timers(world, guest):

@@ -95,6 +95,8 @@ def test_start_without_image(hv):
     ({"cpus": 2}, OSError, "2 cpus are wanted; free: 2"),
     ({"cpus": [2, 2]}, ValueError, "names a cpu twice"),
     ({"cpus": [0, 2]}, ValueError, "a guest on cpu 0 runs in slices and has no other cpu"),
+    ({"cpus": (2, 2)}, ValueError, r"cpus=\(2, 2\) names a cpu twice"),
+    ({"cpus": (0, 2)}, ValueError, r"cpus=\(0, 2\): a guest on cpu 0"),
     ({"cpus": [7]}, ValueError, "no cpu 7; this machine has 0 to 2"),
     ({"cpus": [1]}, OSError, "cpu 1 is taken by first; free: 2"),
     ({"memory": "17M"}, ValueError, "17M is not a multiple of 2M"),

@@ -6,7 +6,7 @@ import sys
 import pytest
 from unit import images
 from vipervisor import partition as host
-from vipervisor import rule_examples
+from vipervisor import rule_examples, symbols
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -89,6 +89,18 @@ def test_what_the_machine_has_left(hv):
     big = hv.Partition(guest=[{"name": "x", **row, "memory": "1G"}])
     assert [f.rule for f in big.check()] == ["memory-sum"]
     assert hv.Partition(guest=[{"name": "x", **row}]).start().guests[0].info["vcpus"][0][0] == 2
+
+
+def test_symbols_are_a_boot_module(hv, world):
+    row = {"name": "x", "memory": "16M", "image": "k"}
+    missing = hv.Partition(guest=[{**row, "symbols": "x.sim"}])
+    assert rules(missing.check()) == [("file-missing", "guest[0].symbols")]
+    with pytest.raises(ValueError, match="k is no table of symbols"):
+        hv.Partition(guest=[{**row, "symbols": "k"}]).start()
+    assert len(hv.guests()) == 0
+    world.modules["x.sym"] = symbols.pack([(0x10_0000, "start")])
+    (x,) = hv.Partition(guest=[{**row, "symbols": "build/x.sym"}]).start().guests
+    assert x.symbols.module == "x.sym" and x.symbols.say(0x10_0004) == "start+0x4"
 
 
 def test_all_or_none(hv, monkeypatch):

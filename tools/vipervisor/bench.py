@@ -180,7 +180,7 @@ def _machine(backend: str, script: Path) -> Machine:
         name=_GUEST,
     )
     if loaded.description is None:
-        raise HostError("\n".join(str(finding) for finding in loaded.findings))
+        raise HostError(loaded.said)
     description = {**loaded.description, "run": {"single": True, "script": script.name}}
     files = {**loaded.modules, script.name: script}
     return Machine(description, files, backend=backend, icount=backend == "svm")

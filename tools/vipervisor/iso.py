@@ -240,7 +240,7 @@ def _tool(words: Sequence[str | Path]) -> None:
     except subprocess.TimeoutExpired:
         raise HostError(f"{words[0]} did not end within {_LIMIT} s") from None
     if done.returncode != 0:
-        if any(words in done.stderr for words in _FULL):
+        if any(said in done.stderr for said in _FULL):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-3:])
         raise HostError(f"{words[0]} failed with status {done.returncode}; it said:\n{said}")

@@ -143,7 +143,7 @@ class Machine:
             return cls(opened.description, opened.files, image=opened.image, **options)
         loaded = partition.load(path)
         if loaded.description is None:
-            raise UsageError("\n".join(str(finding) for finding in loaded.findings))
+            raise UsageError(loaded.said)
         return cls(loaded.description, loaded.files, **options)
 
     # --- life ---

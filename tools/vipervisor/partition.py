@@ -42,6 +42,7 @@ _LARGEST_FILE = 1 << 20  # bytes of a partition file: no person writes more
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _MODULES_MAX = 48  # BOOT_MODULES of boot/bootinfo.h
+SHOWN = 50  # findings that people are shown
 _FIXED_NAMES = {"partition.json", "boot.py", "main.py"}
 # The keys of a guest as options of `hv run`.
 _OPTIONS = {"image": "IMAGE", "cpus": "--cpus", "memory": "--memory", "kind": "--kind",
@@ -87,6 +88,12 @@ class Found:
         return f"{where}: {'' if self.level == 'error' else 'warning: '}{self.text}"
 
 
+def more(findings: Sequence[Found]) -> list[str]:
+    """A line about the findings that are not shown, if there are any."""
+    left = len(findings) - SHOWN
+    return [f"and {left} more: `hv check --json {findings[0].file}` lists all"] if left > 0 else []
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A partition: `description` is None when there are findings."""
@@ -99,6 +106,11 @@ class Loaded:
     @property
     def ok(self) -> bool:
         return not self.findings
+
+    @property
+    def said(self) -> str:
+        """The findings as lines, no more than a person reads."""
+        return "\n".join([*map(str, self.findings[:SHOWN]), *more(self.findings)])
 
     @property
     def files(self) -> dict[str, Path]:
@@ -141,10 +153,8 @@ def load(path: Path | str, machine: ForRules | None = None) -> Loaded:
     description, modules, findings = _compile(table, path.parent, machine)
     if findings:
         return Loaded(None, {}, in_order(findings))
-    asked = rules.compile_(table)[0]["machine"] if "machine" in table else {}
     images = sum(file.stat().st_size for file in modules.values())
-    warnings = rules.warnings(
-        description, {key: asked[key] for key in table.get("machine", {})}, "guest", images)
+    warnings = rules.warnings(description, table.get("machine", ()), "guest", images)
     return Loaded({"format": 1, "name": path.stem, **description}, modules, [], in_order(warnings))
 
 

@@ -117,7 +117,7 @@ def machine(boot_machine: BootMachine) -> BootMachine:
     def start(file: Path | str, **options: Any) -> Machine:
         loaded = partition.load(file)
         if loaded.description is None:
-            raise UsageError("\n".join(str(finding) for finding in loaded.findings))
+            raise UsageError(loaded.said)
         return boot_machine(loaded.description, loaded.files, **options)
 
     return start

@@ -43,6 +43,15 @@ _POLICY_TEXTS = {
     "max": "at most so many restarts",
     "delay": 'time before a restart: `"500ms"`, `"1s"`, `"2m"`',
 }
+_CONNECT_TEXTS = {
+    "guests": "the names of the two; the first one's memory is shared",
+    "ports": "the first of 8 ports of either's doorbell: a write to the first rings at the other, "
+    "a read counts rings here and ends them",
+    "irq": "its interrupt line, pulsed by a ring",
+    "memory": "shared memory: its address in the first guest",
+    "size": 'its size, a multiple of 4K: `"64K"`',
+    "at": "its address in the second guest, where that has nothing: from 0xC0000000 to 0xFE000000",
+}
 _DEVICE_TEXTS = {
     "name": "which device",
     "ports": "`watchdog`: its first port; 0x570 unless said",
@@ -73,26 +82,19 @@ _MACHINE_TEXTS = {
 
 def _connect(rules: Any) -> dict[str, Any]:
     connect = rules.connect
-    address = {"type": "integer", "minimum": 0, "multipleOf": connect.PAGE}
+    pages = {"type": "integer", "minimum": 0, "multipleOf": connect.PAGE}
     keys: dict[str, Any] = {
         "guests": {"type": "array", "minItems": 2, "maxItems": 2, "uniqueItems": True,
-                   "items": {"type": "string"},
-                   "description": "the names of the two; the first one's memory is shared"},
+                   "items": {"type": "string"}},
         "ports": {"type": "integer", "default": connect.PORTS, "minimum": 0,
-                  "maximum": 0x10000 - connect.SPAN,
-                  "description": "the first of 8 ports of either's doorbell: a write to the "
-                  "first rings at the other, a read counts rings here and ends them"},
+                  "maximum": 0x10000 - connect.SPAN},
         "irq": {"type": "integer", "default": connect.IRQ, "minimum": 0,
-                "maximum": connect.LINES - 1,
-                "description": "its interrupt line, pulsed by a ring"},
-        "memory": {**address, "description": "shared memory: its address in the first guest"},
-        "size": {**_SIZE, "description": 'its size, a multiple of 4K: `"64K"`'},
-        "at": {**address, "description": "its address in the second guest, where that has "
-               "nothing: from 0xC0000000 to 0xFE000000"},
+                "maximum": connect.LINES - 1},
+        "memory": pages,
+        "size": {"oneOf": [_SIZE, pages]},
+        "at": pages,
     }
-    entry = {"type": "object", "properties": keys, "required": ["guests"],
-             "additionalProperties": False}
-    return {"type": "array", "items": entry}
+    return {"type": "array", "items": _table(keys, _CONNECT_TEXTS, ["guests"])}
 
 
 def _devices(rules: Any) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def _devices(rules: Any) -> dict[str, Any]:
         "name": {"enum": list(devices.NAMES)},
         "ports": {"type": "integer", "minimum": 0, "maximum": 0xFFFF},
         "at": pages,
-        "size": {"oneOf": [dict(_SIZE), pages]},
+        "size": {"oneOf": [_SIZE, pages]},
         "irq": {"type": "integer", "minimum": 0, "maximum": connect.LINES - 1},
     }
     table = _table(keys, _DEVICE_TEXTS, ["name"])
@@ -114,9 +116,9 @@ def _answers(rules: Any) -> dict[str, Any]:
     word: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": answers.WORD - 1}
     texts = {key: _CPUID_TEXTS.get(key, "as eax" if key in answers.REGISTERS else "as hide_eax")
              for key in answers.CPUID_KEYS}
-    cpuid = _table({key: dict(word) for key in answers.CPUID_KEYS}, texts, ["leaf"])
+    cpuid = _table({key: word for key in answers.CPUID_KEYS}, texts, ["leaf"])
     msr = _table({
-        "index": dict(word),
+        "index": word,
         "count": {"type": "integer", "minimum": 1, "default": 1},
         "value": {"type": "integer", "minimum": 0, "default": 0},
         "read": {"enum": list(answers.READS), "default": answers.READS[0]},
@@ -127,9 +129,9 @@ def _answers(rules: Any) -> dict[str, Any]:
 
 
 def _table(keys: dict[str, Any], texts: dict[str, str], required: list[str]) -> dict[str, Any]:
-    for key, entry in keys.items():
-        entry["description"] = texts[key]
-    return {"type": "object", "properties": keys, "required": required,
+    """A table with these keys and no others."""
+    described = {key: {**entry, "description": texts[key]} for key, entry in keys.items()}
+    return {"type": "object", "properties": described, "required": required,
             "additionalProperties": False}
 
 
@@ -142,16 +144,11 @@ def schema() -> dict[str, Any]:
     policy: dict[str, Any] = {
         "oneOf": [
             {"enum": list(reader.POLICIES)},
-            {
-                "type": "object",
-                "properties": {
-                    "do": {"enum": list(reader.POLICIES)},
-                    "max": {"type": "integer", "minimum": 1},
-                    "delay": _TIME,
-                },
-                "required": ["do"],
-                "additionalProperties": False,
-            },
+            _table({
+                "do": {"enum": list(reader.POLICIES)},
+                "max": {"type": "integer", "minimum": 1},
+                "delay": _TIME,
+            }, _POLICY_TEXTS, ["do"]),
         ]
     }
     keys: dict[str, Any] = {
@@ -192,8 +189,6 @@ def schema() -> dict[str, Any]:
         if key in reader.DEFAULT_POLICY:
             entry["default"] = reader.DEFAULT_POLICY[key]
         guest[key] = entry
-    for key, entry in policy["oneOf"][1]["properties"].items():
-        entry["description"] = _POLICY_TEXTS[key]
     count = {"type": "integer", "minimum": 1, "maximum": reader.CPUS_MAX}
     machine: dict[str, Any] = {"cpus": count, "memory": dict(_SIZE)}
     for key, entry in machine.items():

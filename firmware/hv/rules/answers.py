@@ -29,8 +29,10 @@ CORE_MSRS = (
 )
 
 
-def _tables(reader, value, path, rule):
-    """(index, table) of the entries that are tables; findings for the others."""
+def _tables(reader, value, path, keys):
+    """(path, table) of the entries that are tables whose first key is a number; findings for
+    the others."""
+    rule = path[-1] + "-table"
     if not isinstance(value, list):
         reader.find(rule, path, "%s is %s" % (
             path[-1], "one table" if isinstance(value, dict) else repr(value)))
@@ -40,10 +42,16 @@ def _tables(reader, value, path, rule):
         return []
     out = []
     for i, row in enumerate(value):
-        if isinstance(row, dict):
-            out.append((i, row))
+        at, key = path + (i,), keys[0]
+        if not isinstance(row, dict):
+            reader.find(rule, at, "an entry is %r" % (row,))
+            continue
+        reader._keys(row, keys, at)
+        if _number(row, key, WORD):
+            out.append((at, row))
         else:
-            reader.find(rule, path + (i,), "an entry is %r" % (row,))
+            reader.find("%s-%s" % (path[-1], key), at + ((key,) if key in row else ()),
+                        "%s is %r" % (key, row.get(key)))
     return out
 
 
@@ -56,13 +64,7 @@ def _number(row, key, limit):
 def cpuid(reader, value, path):
     """The entries of `cpuid`, as far as they are right."""
     out, seen = [], []
-    for i, row in _tables(reader, value, path, "cpuid-table"):
-        at = path + (i,)
-        reader._keys(row, CPUID_KEYS, at)
-        if not _number(row, "leaf", WORD):
-            reader.find("cpuid-leaf", at + (("leaf",) if "leaf" in row else ()),
-                        "leaf is %r" % (row.get("leaf"),))
-            continue
+    for at, row in _tables(reader, value, path, CPUID_KEYS):
         leaf, subleaf = row["leaf"], row.get("subleaf")
         if leaf == XSAVE_LEAF:
             reader.find("cpuid-xsave", at + ("leaf",), "leaf 0xd is changed")
@@ -111,13 +113,7 @@ def _registers(reader, row, good, at):
 def msr(reader, value, path):
     """The entries of `msr`, as far as they are right."""
     out, seen = [], []
-    for i, row in _tables(reader, value, path, "msr-table"):
-        at = path + (i,)
-        reader._keys(row, MSR_KEYS, at)
-        if not _number(row, "index", WORD):
-            reader.find("msr-index", at + (("index",) if "index" in row else ()),
-                        "index is %r" % (row.get("index"),))
-            continue
+    for at, row in _tables(reader, value, path, MSR_KEYS):
         first, count = row["index"], row.get("count", 1)
         if not is_int(count) or not 0 < count <= WORD - first:
             reader.find("msr-count", at + ("count",), "count is %r" % (count,))

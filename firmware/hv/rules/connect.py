@@ -18,21 +18,21 @@ APICS, APICS_END = 0xFEC0_0000, 0xFEF0_0000
 HIGHEST = 1 << 40
 
 
-def read(reader, description, key="connect"):
+def read(reader, description):
     """The connections of a description; findings go to the reader."""
-    rows = description.get(key)
+    rows = description.get("connect")
     if rows is None:
         return []
     if not isinstance(rows, list):
-        reader.find("connect-table", (key,), "connect is one table")
+        reader.find("connect-table", ("connect",), "connect is one table")
         return []
-    return [_row(reader, row, (key, i)) for i, row in enumerate(rows) if _is_table(reader, row, i)]
-
-
-def _is_table(reader, row, i):
-    if not isinstance(row, dict):
-        reader.find("connect-table", ("connect", i), "a connection is %r" % (row,))
-    return isinstance(row, dict)
+    out = []
+    for i, row in enumerate(rows):
+        if isinstance(row, dict):
+            out.append(_row(reader, row, ("connect", i)))
+        else:
+            reader.find("connect-table", ("connect", i), "a connection is %r" % (row,))
+    return out
 
 
 def _row(reader, row, path):
@@ -48,7 +48,7 @@ def _row(reader, row, path):
         reader.find("connect-ports", path + ("ports",), "ports is %r" % (ports,))
     else:
         out["ports"] = ports
-    if not is_int(irq) or not 0 <= irq < LINES or irq in TAKEN:
+    if not is_free(irq):
         what = "irq %r" % (irq,)
         if is_int(irq) and irq in TAKEN:
             what += " is %s" % TAKEN[irq]
@@ -68,17 +68,29 @@ def _memory(reader, row, path, out):
         return
     values = {}
     for key in said:
-        value = row[key]
-        if key == "size" and isinstance(value, str):
-            try:
-                value = parse_size(value)
-            except ValueError:
-                pass
-        if not is_int(value) or value < 0 or value % PAGE or key == "size" and not value:
+        value = pages(key, row[key])
+        if value is None:
             reader.find("share-step", path + (key,), "%s is %r" % (key, row[key]))
             return
         values[key] = value
     out.update(values)
+
+
+def pages(key, value):
+    """An address, or a `size` with its unit or in bytes, of whole pages; None: it is none."""
+    if key == "size" and isinstance(value, str):
+        try:
+            value = parse_size(value)
+        except ValueError:
+            return None
+    if not is_int(value) or value < (PAGE if key == "size" else 0) or value % PAGE:
+        return None
+    return value
+
+
+def is_free(irq):
+    """True for an interrupt line that no device of a PC has."""
+    return is_int(irq) and 0 <= irq < LINES and irq not in TAKEN
 
 
 def judge(out, partition):

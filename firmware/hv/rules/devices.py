@@ -2,7 +2,6 @@
 
 from . import connect
 from .names import nearest
-from .sizes import parse_size
 from .table import Finding
 from .values import is_int
 
@@ -71,29 +70,18 @@ def _options(reader, table, name, at):
             reader.find("device-option", at + (key,), "%s of %s" % (key, name),
                         "%s takes %s" % (name, ", ".join(sorted(known)) or "no options"))
             continue
-        if key == "size" and isinstance(value, str):
-            try:
-                value = parse_size(value)
-            except ValueError:
-                pass
-        wrong = _wrong(key, value, name)
-        if wrong:
-            reader.find(wrong, at + (key,), "%s is %r" % (key, table[key]))
+        if key == "ports":
+            rule, right = "device-ports", is_int(value) and 0 <= value <= 0x10000 - PORTS[name]
+        elif key == "irq":
+            rule, right = "device-irq", connect.is_free(value)
         else:
+            value = connect.pages(key, value)
+            rule, right = "device-step", value is not None
+        if right:
             out[key] = value
+        else:
+            reader.find(rule, at + (key,), "%s is %r" % (key, table[key]))
     return out
-
-
-def _wrong(key, value, name):
-    if key == "ports":
-        if not is_int(value) or not 0 <= value <= 0x10000 - PORTS[name]:
-            return "device-ports"
-    elif key == "irq":
-        if not is_int(value) or not 0 <= value < connect.LINES or value in connect.TAKEN:
-            return "device-irq"
-    elif not is_int(value) or value % PAGE or value < (PAGE if key == "size" else 0):
-        return "device-step"
-    return None
 
 
 def option(entry, key):

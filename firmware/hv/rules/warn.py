@@ -9,23 +9,24 @@ MIB = 1 << 20
 SPARE = 256 * MIB  # that nobody asks about: the next round size is rarely exact
 
 
-def find(partition, described, key, images=0):
-    """Warnings about a partition without findings; `described` is its [machine] as written."""
+def find(partition, asked, key, images=0):
+    """Warnings about a partition without findings; `asked` has the keys of [machine] that were
+    written."""
     out = []
-    cpus, memory = described.get("cpus"), described.get("memory")
-    if cpus:
+    machine = partition["machine"]
+    if "cpus" in asked:
         taken = set([0])
         for numbers in assign(partition):
             taken.update(numbers)
-        free = [n for n in range(cpus) if n not in taken]
+        free = [n for n in range(machine["cpus"]) if n not in taken]
         if free:
             out.append(Finding("cpus-unused", ("machine", "cpus"), "cpu %s of %d" % (
-                ", ".join([str(n) for n in free]), cpus)))
-    if memory:
-        rest = memory - needs(partition, images)[1]
+                ", ".join([str(n) for n in free]), machine["cpus"])))
+    if "memory" in asked:
+        rest = machine["memory"] - needs(partition, images)[1]
         if rest >= SPARE:
             out.append(Finding("memory-unused", ("machine", "memory"), "%s of %s" % (
-                size_text(rest), size_text(memory))))
+                size_text(rest), size_text(machine["memory"]))))
     for i, guest in enumerate(partition["guests"]):
         _guest(out, guest, (key, i))
     return out

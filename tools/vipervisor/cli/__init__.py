@@ -6,11 +6,12 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import partition, signals, terminal
 from ..errors import HostError, UsageError
@@ -41,6 +42,12 @@ class Parser(argparse.ArgumentParser):
     """argparse with one sentence for an error and a status that the command chooses."""
 
     usage_status = USAGE_STATUS
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # What argparse takes for a value and no option, `-5M` and `-1s` as well: what is wrong
+        # with it can then be said.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         sys.stderr.write(f"{self.prog}: {message} (`{self.prog} --help` shows the usage)\n")

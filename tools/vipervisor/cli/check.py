@@ -50,11 +50,13 @@ def main(options: argparse.Namespace) -> int:
         ]
         print(json.dumps(rows, indent=1))
     else:
-        for finding in findings:
+        for finding in findings[: partition.SHOWN]:
             print(finding)
             shown = caret.show(options.file, finding)
             if shown:
                 print(shown)
+        for line in partition.more(findings):
+            print(line)
         if loaded.description is not None:
             print(partition.render_map(loaded.description))
     failed = not loaded.ok or options.strict and bool(loaded.warnings)

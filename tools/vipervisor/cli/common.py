@@ -89,5 +89,5 @@ def load_partition(path: Path) -> tuple[dict[str, Any], dict[str, Path]]:
     """A checked partition file: its description and its boot modules."""
     loaded = partition.load(path)
     if loaded.description is None:
-        raise HostError("\n".join(str(finding) for finding in loaded.findings))
+        raise HostError(loaded.said)
     return loaded.description, loaded.modules

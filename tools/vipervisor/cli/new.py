@@ -107,7 +107,7 @@ def main(options: argparse.Namespace) -> int:
     loaded = partition.load(target)
     if loaded.description is None:  # only an image of the caller's own can be wrong
         target.unlink()
-        raise HostError("\n".join(str(finding) for finding in loaded.findings))
+        raise HostError(loaded.said)
     if options.json:
         names = [guest["name"] for guest in loaded.description["guests"]]
         print(json.dumps({"file": str(target), "guests": names}))

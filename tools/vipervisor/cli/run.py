@@ -116,7 +116,7 @@ def plan(options: argparse.Namespace, accel: str) -> tuple[dict[str, Any], dict[
         name=guest_name(options.image),
     )
     if loaded.description is None:
-        raise UsageError("\n".join(str(finding) for finding in loaded.findings))
+        raise UsageError(loaded.said)
     description, files = dict(loaded.description), dict(loaded.modules)
     if options.script:
         files[_SCRIPT] = readable(options.script, "script")

@@ -48,7 +48,10 @@ def add(commands: Any) -> None:
         "BUSY is sampled: how often a look found the vCPU out of HLT.",
     )
     top.add_argument("--interval", type=common.seconds, default=1.0, metavar="S")
-    top.add_argument("--count", type=common.positive, metavar="N", help="end after N looks")
+    top.add_argument(
+        "--count", type=common.positive, metavar="N",
+        help="end after N looks (one has no rates, so 1 looks twice)",
+    )
     top.add_argument("--json", action="store_true", help="one JSON object a look")
     top.set_defaults(function=top_main)
     file = commands.add_parser(
@@ -108,10 +111,18 @@ def top_main(options: argparse.Namespace) -> int:
     pause = threading.Event()
     before: dict[str, Any] | None = None
     shown = 0
+
+    def look() -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(link.exec(_SNAPSHOT, _ANSWER_LIMIT))
+        return value
+
     try:
+        if options.count == 1:  # a rate needs two
+            before = look()
+            pause.wait(options.interval)
         while options.count is None or shown < options.count:
             start = time.monotonic()
-            now = json.loads(link.exec(_SNAPSHOT, _ANSWER_LIMIT))
+            now = look()
             rows = rates(before, now)
             if options.json:
                 print(json.dumps({"machine": machine["name"], "guests": rows}), flush=True)
