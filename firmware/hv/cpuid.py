@@ -1,7 +1,6 @@
 """What a guest's CPUID answers: only what its world can honour.
 
-The tables name the bits a guest may see; everything else is hidden. They follow
-the Intel SDM vol. 2A (CPUID) and the AMD APM vol. 3 appendix E. The answers are
+rules/features.py names the bits a guest may see; everything else is hidden. The answers are
 computed once, from the physical CPU, and packed for the core (struct cpuid_entry),
 so an exit is a table look-up.
 """
@@ -9,6 +8,10 @@ so an exit is a table look-up.
 import struct
 
 from hv.rules.answers import REGISTERS
+from hv.rules.features import (
+    LEAF_1_ECX, LEAF_1_ECX_OWN, LEAF_1_EDX, LEAF_7_1_EAX, LEAF_7_EBX, LEAF_7_ECX, LEAF_7_EDX,
+    LEAF_80000001_ECX, LEAF_80000001_EDX, LEAF_80000008_EBX, LEAF_D_1_EAX, WHERE, XCR0,
+)
 
 # struct cpuid_entry of virt/guest.h: leaf, subleaf, flags, reserved, mask[4], fixed[4].
 ENTRY = "<12I"
@@ -28,45 +31,6 @@ HYPERVISOR = 0x4000_0000
 KVM = 0x4000_0100
 KVM_SIGNATURE = b"KVMKVMKVM\0\0\0"
 KVM_NOP_IO_DELAY, KVM_CLOCKSOURCE2, KVM_CLOCKSOURCE_STABLE = 1 << 1, 1 << 3, 1 << 24
-
-LEAF_1_ECX = {
-    "sse3": 0, "pclmulqdq": 1, "ssse3": 9, "fma": 12, "cx16": 13, "sse4.1": 19,
-    "sse4.2": 20, "movbe": 22, "popcnt": 23, "aes": 25, "xsave": 26, "avx": 28, "f16c": 29,
-}
-# Made by us, whatever the machine has.
-LEAF_1_ECX_OWN = {"x2apic": 21}
-LEAF_1_EDX = {
-    "fpu": 0, "vme": 1, "de": 2, "pse": 3, "tsc": 4, "msr": 5, "pae": 6, "mce": 7, "cx8": 8,
-    "sep": 11, "mtrr": 12, "pge": 13, "mca": 14, "cmov": 15, "pat": 16, "pse36": 17,
-    "clflush": 19, "mmx": 23, "fxsr": 24, "sse": 25, "sse2": 26, "ss": 27,
-}
-LEAF_7_EBX = {
-    "fsgsbase": 0, "bmi1": 3, "avx2": 5, "smep": 7, "bmi2": 8, "erms": 9,
-    "avx512f": 16, "avx512dq": 17, "adx": 19, "smap": 20, "avx512ifma": 21, "pcommit": 22,
-    "clflushopt": 23, "clwb": 24, "avx512cd": 28, "sha": 29, "avx512bw": 30, "avx512vl": 31,
-}
-LEAF_7_ECX = {
-    "avx512vbmi": 1, "umip": 2, "avx512vbmi2": 6, "gfni": 8, "vaes": 9, "vpclmulqdq": 10,
-    "avx512vnni": 11, "avx512bitalg": 12, "avx512vpopcntdq": 14, "rdpid": 22,
-}
-LEAF_7_EDX = {"fsrm": 4, "md_clear": 10}
-LEAF_7_1_EAX = {"avx_vnni": 4, "avx512_bf16": 5}
-# x87, SSE, AVX and the three AVX-512 states. MPX and PKRU stay hidden in 0xD as in 7.
-XCR0 = {"x87": 0, "sse": 1, "avx": 2, "opmask": 5, "zmm_hi256": 6, "hi16_zmm": 7}
-# XSAVEC and XSAVES stay hidden: Bochs' leaf 0xD contradicts itself and its XSAVEC
-# writes AVX state over the header.
-LEAF_D_1_EAX = {"xsaveopt": 0}
-LEAF_80000001_ECX = {
-    "lahf": 0, "abm": 5, "sse4a": 6, "misalignsse": 7, "prefetchw": 8, "xop": 11, "fma4": 16,
-    "tbm": 21,
-}
-LEAF_80000001_EDX = {
-    "fpu": 0, "vme": 1, "de": 2, "pse": 3, "tsc": 4, "msr": 5, "pae": 6, "mce": 7, "cx8": 8,
-    "syscall": 11, "mtrr": 12, "pge": 13, "mca": 14, "cmov": 15, "pat": 16, "pse36": 17,
-    "nx": 20, "mmxext": 22, "mmx": 23, "fxsr": 24, "fxsr_opt": 25, "gbpages": 26, "rdtscp": 27,
-    "lm": 29, "3dnowext": 30, "3dnow": 31,
-}
-LEAF_80000008_EBX = {"clzero": 0, "xsaveerptr": 2}
 
 ECX_XSAVE = 1 << 26
 ECX_HYPERVISOR = 1 << 31
@@ -115,14 +79,6 @@ class _Answers:
         return bytes(out)
 
 
-# Where the features of each list are: leaf, subleaf, register (EAX 0 to EDX 3).
-WHERE = (
-    (1, 0, 2, LEAF_1_ECX), (1, 0, 2, LEAF_1_ECX_OWN), (1, 0, 3, LEAF_1_EDX),
-    (7, 0, 1, LEAF_7_EBX), (7, 0, 2, LEAF_7_ECX),
-    (7, 0, 3, LEAF_7_EDX), (7, 1, 0, LEAF_7_1_EAX), (0xD, 1, 0, LEAF_D_1_EAX),
-    (0x8000_0001, 0, 2, LEAF_80000001_ECX), (0x8000_0001, 0, 3, LEAF_80000001_EDX),
-    (0x8000_0008, 0, 1, LEAF_80000008_EBX),
-)
 # XSAVE states that go with a feature.
 STATES = {"avx": 1 << 2, "avx512f": 0x7 << 5}
 

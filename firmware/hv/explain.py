@@ -23,8 +23,8 @@ PRICES = (
 
 
 def explain(what=None):
-    """hv.explain("cpuid"), hv.explain("memory-sum"): an exit kind or a rule's id. ValueError
-    lists the known ones."""
+    """hv.explain("cpuid"), "memory-sum", "GUEST_CR3", "sse4.2", "cpuid 1 ecx 20": an exit kind, a
+    rule's id, a field of the VMCS or VMCB, a CPUID bit. ValueError: nothing is known of it."""
     if what is None:
         return text.Text(text.table([("exit", "is")] + [(k, KINDS[k][0]) for k in sorted(KINDS)]))
     if not isinstance(what, str):
@@ -33,7 +33,17 @@ def explain(what=None):
         return text.Text("%s: %s; %s" % ((what,) + KINDS[what]))
     if what in RULES:
         return text.Text("%s: %s; %s" % ((what,) + tuple(RULES[what])))
-    raise ValueError(text.unknown("exit kind or rule", what, list(KINDS) + list(RULES)))
+    from hv.rules import bits, fields
+
+    small = what.lower()
+    found = [(title, bits.SOURCE, lines) for title, lines in bits.look(small)]
+    for structure, name, lines in fields.look(small):
+        found.append(("%s %s" % (structure.upper(), name), fields.source(structure, name), lines))
+    if found:
+        return text.Text("\n".join(["%s (%s)\n  %s" % (title, source, "\n  ".join(lines))
+                                    for title, source, lines in found]))
+    known = list(KINDS) + list(RULES) + bits.names()
+    raise ValueError(text.unknown("exit kind, rule, field or CPUID bit", what, known))
 
 
 def why(guest):

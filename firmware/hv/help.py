@@ -12,7 +12,7 @@ g.exits, g.crash               what it left its world for; why it died
 g.memory[0x1000:0x1010], g.vcpus[0].rip          look into it, change it while paused
 g.wait("off", timeout=5)       wait for a state
 g.on, g.watch, g.attach        answer its exits, note them, give it a device: help(g.on)
-hv.why(g), hv.explain("hlt")   why it is in its state; what an exit or a rule is
+hv.why(g), hv.explain("hlt")   why it is in its state; what a word of all this means
 hv.tour()                      ten steps, five minutes: try it all"""
 
 GUEST = """\
@@ -96,7 +96,7 @@ hv.policies["name"].remove()   on the host, `hv watch FILE.py` does it at each s
     "after": "hv.after(ms, function): calls it once; cancel() ends it",
     "every": "hv.every(ms, function): calls it again and again; cancel() ends it",
     "why": "hv.why(g): why a guest is in its state, with the code around a crash",
-    "explain": "hv.explain(\"hlt\"): an exit kind, or a rule of partition files",
+    "explain": "hv.explain(\"hlt\"): an exit kind, a rule of partition files, a field, a CPUID bit",
     "probe": "hv.probe(): what the machine has and lacks, a table; .toml() for `hv check --board`",
 }
 

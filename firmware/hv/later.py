@@ -7,7 +7,9 @@ its queue is stepped here, between bytecodes and when the prompt is idle.
 import _hv
 from hv import exits, timers
 
-TICK = 5  # milliseconds between looks at the queue when a timer of it is far
+TICK = 5  # milliseconds between looks at the queue when nothing of it is due
+
+_waiting = []  # exits whose coroutine is not through
 
 
 async def _through(x, coroutine):
@@ -16,6 +18,8 @@ async def _through(x, coroutine):
     except BaseException as e:
         exits.failed(x, e)
         return
+    finally:
+        _waiting.remove(x)
     if x.waits() and not x.done():
         exits.unanswered(x)
 
@@ -25,27 +29,28 @@ def run(x, coroutine):
     import asyncio
 
     x.untimed()
-    running = asyncio.core.cur_task
+    _waiting.append(x)
     asyncio.create_task(_through(x, coroutine))
-    if running is None:
-        step()
+    step()
 
 
 def step():
-    """Runs what is due of asyncio's queue."""
+    """Runs what is due of asyncio's queue, unless asyncio.run() does."""
     import asyncio
     from time import ticks_diff
 
     core = asyncio.core
     queue = core._task_queue
+    more = False
+    left = TICK
     while core.cur_task is None:
         task = queue.peek()
-        if task is None:
-            return
+        more = task is not None
+        if not more:
+            break
         left = ticks_diff(task.ph_key, core.ticks())
         if left > 0:
-            timers.after("asyncio", min(left, TICK), step)
-            return
+            break
         queue.pop()
         core.cur_task = task
         try:
@@ -59,6 +64,10 @@ def step():
             _ended(task, e)
         finally:
             core.cur_task = None
+    # What a coroutine waits for may come from anywhere: the prompt, a handler, a timer; and
+    # asyncio.run() may end before it.
+    if more or any([x.waits() for x in _waiting]):
+        timers.after("asyncio", min(left, TICK), step)
 
 
 def _ended(task, error):

@@ -227,4 +227,6 @@ def test_watchdog_and_words(boot: Boot) -> None:
     assert c.machine.wait_end("claims", LIMIT).reason == "stopped"
     assert c.exec("print(dog.fired, hv.why(g))").startswith("1 claims is off")
     assert "unknown ones fault" in c.exec("print(hv.explain('rdmsr'))")
+    assert "encoding 0x6802, 8 bytes\n" in c.exec("print(hv.explain('vmcs guest_cr3'))")
+    assert 'hide = ["sse4.2"]' in c.exec("print(hv.explain('CPUID.01H:ECX[20]'))")
     assert "TSC ticks" in c.exec("print(hv.cost(10))")

@@ -43,7 +43,13 @@ def hv(tmp_path: Path) -> Hv:
         ("msr 0x1b", "a model-specific register", "local APIC"),
         ("ia32_pat", "a model-specific register", "page attribute table"),
         ("msr 0x268", "a model-specific register", "768 KiB"),
+        ("IA32_EFER", "a model-specific register", "long mode"),
         ("cpuid 0x15", "a CPUID leaf", "TSC frequency"),
+        ("sse4.2", "a CPUID bit", 'CPUID 0x1 ECX bit 20 sse4.2'),
+        ("cpuid 1 ecx 21", "a CPUID bit", "the local APIC by MSRs"),
+        ("CPUID.07H:EBX.SMAP[bit 20]", "a CPUID bit", 'hide = ["smap"]'),
+        ("cpuid 0x80000001 ecx 2", "a CPUID bit", "hidden: 0 for every guest"),
+        ("cpuid 1 ecx 16", "a CPUID bit", "hidden: 0 for every guest"),  # it has no name
     ],
 )
 def test_explain(words: str, kind: str, says: str) -> None:
@@ -51,6 +57,11 @@ def test_explain(words: str, kind: str, says: str) -> None:
     assert [topic.kind for topic in found] == [kind]
     assert says in found[0].text()
     assert found[0].source
+
+
+@pytest.mark.parametrize("words", ["cpuid 1 ecx 32", "cpuid 1 eax 3", "cpuid 1 ecx", "cpuid ecx 1"])
+def test_what_is_no_bit(words: str) -> None:
+    assert explain.explain(words) == []
 
 
 def test_a_bare_number_is_all_it_may_be() -> None:

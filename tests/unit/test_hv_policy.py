@@ -171,6 +171,42 @@ def test_hidden_features_are_hidden_with_their_states():
     assert not [key for key in after if key[0] == 0xD and 5 <= key[1] <= 7]
 
 
+@pytest.mark.parametrize("vendor", [b"AuthenticAMD", b"GenuineIntel"])
+def test_what_is_explained_of_a_bit_is_what_a_guest_sees(vendor):
+    from hv import cpuid
+    from hv.rules import bits, features
+
+    ones = 0xFFFF_FFFF
+    b, d, c = struct.unpack("<3I", vendor)
+
+    def machine(leaf, subleaf):
+        if leaf == 0:
+            return 0x16, b, c, d
+        return (0x8000_0008 if leaf == 0x8000_0000 else ones, ones, ones, ones)
+
+    words = {}
+    for leaf, subleaf, flags, *answer in cpuid.answers(machine, {}, 10**9, 0, vcpus=2).rows:
+        words[leaf, 0 if flags & cpuid.ANY_SUBLEAF else subleaf] = answer
+    named = {}
+    for leaf, subleaf, register, names in features.WHERE + bits.OWN + bits.HIDDEN:
+        for name, bit in names.items():
+            assert named.setdefault((leaf, subleaf, register, bit), name) == name
+    for leaf, subleaf, register, _ in features.WHERE + bits.OWN:
+        for bit in range(32):
+            place = leaf, subleaf, register, bit
+            (title, lines), = bits.look("cpuid %#x.%d %s %d" % (
+                leaf, subleaf, bits.REGISTERS[register], bit))
+            name = named.get(place)
+            assert title.endswith(" " + name if name else "bit %d" % bit)
+            if name == "osxsave" or leaf == 0x8000_0008 and vendor == b"GenuineIntel":
+                continue  # it follows CR4; AMD's alone
+            if name == "cmp_legacy" and vendor == b"GenuineIntel":
+                continue  # likewise
+            shown = words[leaf, subleaf][register] >> bit & 1
+            assert shown == (not lines[-1].endswith(bits.NEVER)), title
+    assert set(bits.WORDS) <= set(named.values())
+
+
 def test_a_guest_is_made_without_features(world):
     import hv
     import pytest

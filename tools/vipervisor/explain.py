@@ -13,6 +13,7 @@ from .explain_regs import LEAVES, MSRS, msr
 
 # One table for the prompt, this command and docs/fields.md.
 fields = importlib.import_module(partition.rules.__name__ + ".fields")
+bits = importlib.import_module(partition.rules.__name__ + ".bits")
 
 # Exit statuses of `hv run`, and of the other commands.
 STATUSES = {
@@ -71,11 +72,13 @@ def known() -> dict[str, list[str]]:
         "fields of the VMCS": list(fields.VMCS),
         "fields of the VMCB": list(fields.VMCB),
         "CPUID leaves": [f"cpuid {leaf:#x}" for leaf in LEAVES],
+        "CPUID bits": bits.names(),
     }
 
 
 def nearest(words: str) -> str | None:
-    names = [*partition.rules.RULES, *KINDS, *(name.lower() for name, *_ in MSRS.values())]
+    msrs = [name.lower() for name, *_ in MSRS.values()]
+    names = [*partition.rules.RULES, *KINDS, *bits.names(), *msrs]
     near: str | None = partition.rules.names.nearest(words.strip().lower(), names)
     return near
 
@@ -159,7 +162,7 @@ def _error(text: str) -> Iterator[Topic]:
 def _msr(text: str) -> Iterator[Topic]:
     number = _number(text, "msr")
     for index, (name, what, does) in MSRS.items():
-        if text in (name.lower(), name.lower().removeprefix("ia32_")):
+        if re.sub("^(ia32|msr)_", "", text) == re.sub("^(ia32|msr)_", "", name.lower()):
             yield _msr_topic(index, name, what, does)
     found = msr(number) if number is not None and not text.isdecimal() else None
     if found is not None and number is not None:
@@ -184,20 +187,17 @@ def _leaf(text: str) -> Iterator[Topic]:
                 "Intel SDM vol. 2A, CPUID; AMD APM vol. 3, appendix E")
 
 
+def _bit(text: str) -> Iterator[Topic]:
+    for title, lines in bits.look(text):
+        yield Topic("a CPUID bit", title, tuple(lines), bits.SOURCE)
+
+
 def _field(text: str) -> Iterator[Topic]:
-    name = re.sub(r"^(?:vmcs|vmcb|field)\s+", "", text).upper().replace("-", "_")
-    for structure, table in (("vmcs", fields.VMCS), ("vmcb", fields.VMCB)):
-        if name in table and not (text.startswith("vmc") and not text.startswith(structure)):
-            place = table[name]
-            where = f"offset {place[0]:#x}" if structure == "vmcb" else f"encoding {place:#06x}"
-            lines = [f"place    {where}, {fields.width(structure, name)} bytes",
-                     f"here     v.{structure}[\"{name}\"] at the prompt, while the guest is paused"]
-            bits = [f"{bit} {said}" for bit, said in fields.BITS.get(name, ())]
-            lines += [f"bits     {', '.join(bits)}"] if bits else []
-            title = f"{structure.upper()} {name}"
-            yield Topic("a field", title, tuple(lines), fields.source(structure, name))
+    for structure, name, lines in fields.look(text):
+        title = f"{structure.upper()} {name}"
+        yield Topic("a field", title, tuple(lines), fields.source(structure, name))
 
 
 _LOOKS: tuple[Callable[[str], Iterator[Topic]], ...] = (
-    _rule, _kind, _status, _vmx, _svm, _error, _msr, _leaf, _field,
+    _rule, _kind, _status, _vmx, _svm, _error, _msr, _leaf, _bit, _field,
 )

@@ -276,6 +276,25 @@ def source(structure, name):
     return "%s (Intel SDM vol. 3D, appendix B)" % _KINDS[VMCS[name] >> 10 & 3]
 
 
+def look(text):
+    """(structure, name, lines) of each field that `text`, in small letters, may mean."""
+    words = text.split()
+    if len(words) == 2 and words[0] in ("vmcs", "vmcb", "field"):
+        words = words[1:]
+    name = "_".join(words).upper().replace("-", "_")
+    for structure, table in (("vmcs", VMCS), ("vmcb", VMCB)):
+        if name in table and not (text[:3] == "vmc" and not text.startswith(structure)):
+            place = table[name]
+            at = "offset 0x%x" % place[0] if structure == "vmcb" else "encoding 0x%04x" % place
+            lines = ["place    %s, %d bytes" % (at, width(structure, name)),
+                     'here     v.%s["%s"] at the prompt, while the guest is paused' % (
+                         structure, name)]
+            bits = ["%d %s" % row for row in BITS.get(name, ())]
+            if bits:
+                lines.append("bits     " + ", ".join(bits))
+            yield structure, name, lines
+
+
 def unpack(name, value):
     """The names of the bits of a control word that are set; unnamed ones as numbers."""
     names = dict(BITS.get(name, ()))

@@ -16,11 +16,11 @@ from ..style import paint
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "explain",
-        help="what a rule, a status, an exit, a register or a CPUID leaf means",
+        help="what a rule, a status, an exit, a register or a CPUID bit means",
         description="Explain a rule of `hv check` (cpu-sum), an exit kind (hlt), a status "
         "(status 126), an exit reason (vmx 48, svm 0x400), a VM-instruction error (error 7), "
-        "a model-specific register (msr 0x1b, IA32_PAT) or a CPUID leaf (cpuid 0x15). Without "
-        "words: everything that can be explained.",
+        "a model-specific register (msr 0x1b, IA32_PAT), a CPUID leaf (cpuid 0x15) or bit "
+        "(sse4.2, cpuid 1 ecx 20). Without words: everything that can be explained.",
     )
     parser.add_argument("words", nargs="*", metavar="X")
     parser.add_argument("--json", action="store_true")
