@@ -63,3 +63,20 @@ def test_a_signal_ends_a_wait_at_any_moment() -> None:
         over.set()
         reader.join(60)
         assert not reader.is_alive()
+
+
+def test_a_signal_in_what_python_itself_calls_is_not_lost() -> None:
+    class Finished:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+            steps.append("behind it")
+
+    steps: list[str] = []
+    bell = Bell()
+    with pytest.raises(KeyboardInterrupt), signals.end_once():
+        finished = Finished()
+        del finished  # what is raised here is dropped
+        steps.append("goes on")
+        bell.wait(lambda: None, 60, "nothing")
+    assert steps == ["goes on"]
+    assert signals.interrupted() == signal.SIGINT
