@@ -161,7 +161,10 @@ class Handler:
         """True for an exit that it would be given."""
         if self.mode == "watch":
             return False
-        kind = "mmio" if x.kind == "nested_fault" and self.kind == "mmio" else x.kind
+        return self._matches(
+            x, "mmio" if x.kind == "nested_fault" and self.kind == "mmio" else x.kind)
+
+    def _matches(self, x, kind):
         if kind not in self._kinds:
             return False
         first = KINDS[self.kind][1]

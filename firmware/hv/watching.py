@@ -11,6 +11,7 @@ WORDS = {"cpuid": ("leaf", "subleaf"), "rdmsr": ("msr", "value"), "wrmsr": ("msr
          "cr": ("number", "op", "value"), "dr": ("number", "op", "value")}
 for _kind in ("hlt", "xsetbv", "pause", "wbinvd", "virt_insn", "other_insn"):
     WORDS[_kind] = ("reason",)
+CR_READ = 1  # of enum cr_op, virt/exit.h
 ROUND = 64  # records a round: the prompt goes on in between
 
 
@@ -32,7 +33,10 @@ class Seen:
         for name, value in zip(names(kind), words):
             setattr(self, name, bool(value & 1) if name == "write" else value)
         if kind in ("rdmsr", "wrmsr"):
+            self.write = kind == "wrmsr"
             self.fault = not done
+        elif kind in ("cr", "dr"):
+            self.write = self.op != CR_READ
 
     def __repr__(self):
         about = " ".join(["%s=%#x" % (n, w) for n, w in zip(names(self.kind), self.words)])
@@ -44,10 +48,14 @@ class Watch(exits.Handler):
 
     drops = 0  # of all watches of this guest
 
+    def hears(self, slot, seen):
+        """True for a record that is its own. A record has the lowest slot of the watches that
+        it is for; the ring may hold some of a watch that had the slot before."""
+        if self.kind == "raw":
+            return slot in self._slots
+        return bool(self._slots) and self._matches(seen, seen.kind)
+
     def take(self, seen):
-        for name, (low, high) in self._more:
-            if not low <= getattr(seen, name) <= high:
-                return
         if self.function is None:
             from hv import events
 
@@ -89,12 +97,13 @@ def watched(guest_id):
         for one in mine.watches:
             one.drops += drops
     for slot, kind, vcpu, rip, tsc, words, done, _ in records:
-        owner = mine.owners[slot]
-        if not isinstance(owner, Watch):
-            continue  # removed since
-        try:
-            owner.take(Seen(kind, vcpu, rip, tsc, words, done))
-        except BaseException as e:
-            owner.remove()
-            events.complain("[%s] %s removed: its function failed\n%s" % (
-                guest.name, owner.name, events.traceback(e).strip()))
+        seen = Seen(kind, vcpu, rip, tsc, words, done)
+        for one in list(mine.watches):
+            if not one.hears(slot, seen):
+                continue
+            try:
+                one.take(seen)
+            except BaseException as e:
+                one.remove()
+                events.complain("[%s] %s removed: its function failed\n%s" % (
+                    guest.name, one.name, events.traceback(e).strip()))

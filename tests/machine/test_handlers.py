@@ -164,13 +164,15 @@ def test_devices_in_python(boot: Boot) -> None:
 def test_watch_never_stops_the_guest(boot: Boot) -> None:
     c = Claims(boot)
     c.run(
-        "seen = []\nw = g.watch('io', seen.append, port=(0x560, 0x56f))",
+        "seen = []\nw = g.watch('io', seen.append, port=(0x560, 0x56f))\n"
+        "also = []\nv = g.watch('io', also.append, port=0x562)",
         "outb=0x561 inb=0x562 cpuid=1 out=0x570",
     )
     c.exec("hv.clock.until(lambda: len(seen) == 2, 30, 'records')")
     assert c.exec("print([(s.port, s.write, s.value, s.size) for s in seen], w.drops)").strip() == (
         str([(0x561, True, 0x5A, 1), (0x562, False, 0xFF, 1)]) + " 0"
     )
+    assert c.exec("v.remove()\nprint([s.port for s in also], v.hits)").strip() == str([0x562]) + " 1"
     # More in a row than the ring holds: those lost are counted.
     c.start("n = [0]\ndef count(s): n[0] += 1\nw.remove()\nw = g.watch('cpuid', count, leaf=1)", "loop=2000")
     c.machine.wait_end("claims", LIMIT)

@@ -158,6 +158,43 @@ def test_watch(world, guest):
     printed.remove()
 
 
+def ring(world, *records):
+    world.guests[0].ring[:] = [
+        (slot, kind, 0, 0x1000, 5, words + (0,) * (5 - len(words)), True, 0)
+        for slot, kind, words in records]
+    world.events.append(("watch", 0))
+    pump(world)
+
+
+def test_a_record_goes_to_every_watch_that_it_is_for(world, guest):
+    heard = []
+    for name, filters in (("all", {}), ("seventy", {"port": 0x70}), ("other", {"port": 0x80})):
+        guest.watch("io", lambda s, name=name: heard.append((name, s.port)), **filters)
+    ring(world, (0, "io", (0x70, 1, 1, 5)))  # the core notes the lowest slot
+    assert heard == [("all", 0x70), ("seventy", 0x70)]
+
+
+def test_a_record_of_a_watch_that_is_gone_is_nobodys(world, guest):
+    heard = []
+    old = guest.watch("io", heard.append, port=0x70)
+    old.remove()
+    new = guest.watch("cpuid", heard.append, subleaf=3)
+    ring(world, (0, "io", (0x70, 1, 1, 5)), (0, "cpuid", (1, 3)), (0, "cpuid", (1, 4)))
+    assert [(s.kind, s.subleaf) for s in heard] == [("cpuid", 3)]
+    assert claims(world) == {0: ("cpuid", 0, 2**64 - 1, "watch")} and new.wanted
+
+
+def test_watches_know_writes_from_reads(world, guest):
+    heard = []
+    guest.watch("msr", heard.append, write=True)
+    guest.watch("cr", heard.append, write=False)
+    guest.watch("raw", lambda s: heard.append(s.kind), reason=0x72)
+    ring(world, (0, "rdmsr", (MSRS, 7)), (1, "wrmsr", (MSRS, 7)),
+         (2, "cr", (4, 0, 7)), (2, "cr", (4, 1)), (3, "cpuid", (1, 0)))
+    assert [(s.kind, s.write) for s in heard[:2]] == [("wrmsr", True), ("cr", False)]
+    assert heard[2:] == ["cpuid"] and world.notices == []
+
+
 def adder():
     import hv
 
