@@ -55,12 +55,6 @@ mp_obj_t hv_dict(mp_obj_t dict) {
     return dict;
 }
 
-mp_obj_t hv_named(mp_obj_t names, qstr name) {
-    mp_map_elem_t *e = names == MP_OBJ_NULL ? NULL : mp_map_lookup(&((mp_obj_dict_t *)MP_OBJ_TO_PTR(names))->map,
-        MP_OBJ_NEW_QSTR(name), MP_MAP_LOOKUP);
-    return e == NULL ? MP_OBJ_NULL : e->value;
-}
-
 int hv_check(int result) {
     if (result < 0) {
         mp_raise_OSError(-result);

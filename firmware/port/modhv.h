@@ -22,9 +22,14 @@ struct guest *hv_guest(mp_obj_t id);
 struct vcpu *hv_vcpu(struct guest *g, mp_obj_t index);
 // Negative errno: OSError. Else the value.
 int hv_check(int result);
-// A dict whose names are looked up each time they are needed: TypeError, and a value or NULL.
+// A dict whose names are looked up each time they are needed: TypeError; a value, or NULL, also
+// without a dict.
 mp_obj_t hv_dict(mp_obj_t dict);
-mp_obj_t hv_named(mp_obj_t names, qstr name); // `names` may be NULL
+static inline mp_obj_t hv_named(mp_obj_t names, qstr name) {
+    mp_map_elem_t *e = names == MP_OBJ_NULL ? NULL : mp_map_lookup(&((mp_obj_dict_t *)MP_OBJ_TO_PTR(names))->map,
+        MP_OBJ_NEW_QSTR(name), MP_MAP_LOOKUP);
+    return e == NULL ? MP_OBJ_NULL : e->value;
+}
 mp_obj_t hv_str(const char *s);
 // An integer; most need no memory.
 static inline mp_obj_t hv_number(uint64_t value) {

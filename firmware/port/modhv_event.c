@@ -43,6 +43,7 @@ static struct vcpu *waiting_vcpu(const struct guest *g) {
 }
 
 static uint64_t alarm_at; // host TSC, 0: none
+static bool reserve_taken; // for what is captured, not for the prompt's program
 
 static bool alarm_due(void) {
     return alarm_at != 0 && rdtsc() >= alarm_at;
@@ -198,6 +199,7 @@ MP_DEFINE_CONST_FUN_OBJ_1(hv_alarm_obj, hv_alarm);
 
 void event_reset(void) {
     alarm_at = 0;
+    reserve_taken = false;
     MP_STATE_VM(hv_notify_function) = MP_STATE_VM(hv_message_names) = MP_OBJ_NULL;
     hold_reset();
     // A message whose handler is gone is told to the next one.
@@ -286,8 +288,9 @@ static mp_obj_t hv_capture(mp_obj_t stream) {
     }
     capture_set((int)n);
     if (n >= 0) {
-        reserve_take();
-    } else {
+        reserve_taken |= reserve_take();
+    } else if (reserve_taken) {
+        reserve_taken = false;
         reserve_drop();
     }
     return mp_const_none;

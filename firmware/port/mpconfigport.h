@@ -2,6 +2,7 @@
 #ifndef VIPERVISOR_MPCONFIGPORT_H
 #define VIPERVISOR_MPCONFIGPORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,7 +57,7 @@ void *native_commit(void *code, size_t size, void *relocation);
     X(ENODEV) X(EISDIR) X(ENOTDIR) X(EINVAL) X(ENOSPC) X(EROFS) X(ERANGE) X(EOPNOTSUPP) X(ETIMEDOUT)
 
 // Before a line of the prompt runs, and after it.
-void reserve_take(void);
+bool reserve_take(void);
 void reserve_drop(void);
 void reserve_explain(void *error);
 #define MICROPY_BOARD_BEFORE_PYTHON_EXEC(kind, flags) reserve_take()

@@ -12,18 +12,19 @@
 
 MP_REGISTER_ROOT_POINTER(void *reserve);
 
-void reserve_take(void) {
+bool reserve_take(void) {
     if (MP_STATE_VM(reserve) != NULL) {
-        return;
+        return false;
     }
     // In a heap that is full still, the program at hand needs all there is.
     void *kept = m_malloc_maybe(RESERVE), *rest = m_malloc_maybe(RESERVE);
     m_free(rest);
     if (rest == NULL) {
         m_free(kept);
-        return;
+        return false;
     }
     MP_STATE_VM(reserve) = kept;
+    return true;
 }
 
 void reserve_drop(void) {

@@ -129,6 +129,13 @@ def test_a_full_heap_and_a_deep_recursion(boot: Boot) -> None:
         assert ask(machine, "len(hog) > 1000") == "True"
         assert ask(machine, "del hog") == ""
         assert ask(machine, "'alive'") == "'alive'"
+    # What the host sends meanwhile leaves the prompt's program what is kept back for it.
+    assert ask(machine, "hog, go = [], []") == ""
+    machine.prompt.write("exec('while not go: pass\\nwhile True: hog.append(bytes(1000))')\r")
+    machine.exec("go.append(1)", LIMIT)
+    machine.prompt.expect(r"Python's memory is full(?:.*\n)+>>> ", LIMIT)
+    assert ask(machine, "len(hog) > 1000") == "True"
+    assert ask(machine, "del hog") == ""
     assert "is full" not in ask(machine, "bytes(1 << 30)")
     assert ask(machine, "f = lambda n: n and f(n - 1) + 1") == ""
     assert ask(machine, "f(20)") == "20"
