@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ from vipervisor import (
     UsageError,
     WaitTimeout,
     accel,
+    signals,
 )
 from vipervisor.channel import Type, json_frame
+from vipervisor.emulator import Emulator, Setup
 from vipervisor.machine import machine_size
 
 MIB = 1 << 20
@@ -225,3 +229,21 @@ def test_qemu_refuses_its_command(kernel: Build) -> None:
 
 def test_fake_is_executable() -> None:
     assert os.access(FAKE, os.X_OK)
+
+
+def test_a_signal_while_it_is_started_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def struck(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+        process = real(*words, **options)
+        signal.raise_signal(signal.SIGINT)  # it is there, and nobody knows it yet
+        return process
+
+    real = subprocess.Popen
+    one = Emulator(Setup(cpus=1, memory=MIB), tmp_path)
+    monkeypatch.setattr(subprocess, "Popen", struck)
+    with pytest.raises(KeyboardInterrupt), signals.end_once():
+        one.spawn(["sleep", "600"])
+    assert one.process is not None
+    one.kill()
+    assert one.process.returncode == -signal.SIGKILL

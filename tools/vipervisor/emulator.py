@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import signals
 from .errors import EmulatorError
 from .image import Module
 
@@ -82,7 +83,11 @@ class Emulator:
             if os.getppid() != parent:
                 os._exit(1)
 
-        with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
+        with (
+            (self.folder / "stdout").open("wb") as out,
+            (self.folder / "stderr").open("wb") as err,
+            signals.deferred(),  # else Ctrl-C could leave a process that nobody knows
+        ):
             try:
                 self.process = subprocess.Popen(
                     [str(word) for word in command],
