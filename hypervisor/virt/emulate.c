@@ -2,6 +2,7 @@
 
 #include "cpu/err.h"
 #include "cpu/insn.h"
+#include "virt/exit_words.h"
 #include "virt/guest.h"
 #include "virt/irq.h"
 #include "virt/x86.h"
@@ -110,6 +111,13 @@ static bool smsw(struct vcpu *v, struct exit_record *e, const struct insn *insn)
 
 bool emulate_msw(struct vcpu *v, struct exit_record *e, const struct insn *insn) {
     return insn->class == INSN_LMSW ? lmsw_memory(v, e, insn) : smsw(v, e, insn);
+}
+
+uint64_t emulate_written(struct vcpu *v) {
+    const struct insn *insn;
+    struct walk_fault fault;
+    bool known = vcpu_insn(v, &insn, &fault) == 0 && (insn->class == INSN_MOV_CR || insn->class == INSN_MOV_DR);
+    return known && insn->write ? v->gpr[insn->reg] : 0;
 }
 
 bool emulate_cr(struct vcpu *v, struct exit_record *e) {

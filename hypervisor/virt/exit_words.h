@@ -6,6 +6,9 @@
 #include "virt/exit.h"
 #include "virt/vcpu.h"
 
+// What MOV writes to CR or DR, where the CPU does not tell its operands (emulate.c).
+uint64_t emulate_written(struct vcpu *v);
+
 // How many words a kind has; the others are 0.
 static inline uint32_t exit_word_count(uint32_t kind) {
     switch (kind) {
@@ -25,7 +28,7 @@ static inline uint32_t exit_word_count(uint32_t kind) {
 }
 
 // Writes those words alone.
-static inline __attribute__((always_inline)) void exit_known_words(const struct vcpu *v,
+static inline __attribute__((always_inline)) void exit_known_words(struct vcpu *v,
     const struct exit_record *e, uint32_t kind, uint64_t *word) {
     const uint64_t *gpr = v->gpr;
     switch (kind) {
@@ -67,12 +70,13 @@ static inline __attribute__((always_inline)) void exit_known_words(const struct 
         case EXIT_CR:
             word[0] = e->cr.number;
             word[1] = e->cr.op;
-            word[2] = e->cr.decoded && e->cr.op == CR_WRITE ? gpr[e->cr.gpr & (GPR_COUNT - 1)] : 0;
+            word[2] = e->cr.op != CR_WRITE ? 0 : e->cr.decoded ? gpr[e->cr.gpr & (GPR_COUNT - 1)]
+                : emulate_written(v);
             break;
         case EXIT_DR:
             word[0] = e->dr.number;
             word[1] = e->dr.write ? CR_WRITE : CR_READ;
-            word[2] = e->dr.decoded && e->dr.write ? gpr[e->dr.gpr & (GPR_COUNT - 1)] : 0;
+            word[2] = !e->dr.write ? 0 : e->dr.decoded ? gpr[e->dr.gpr & (GPR_COUNT - 1)] : emulate_written(v);
             break;
         default:
             word[0] = e->raw;
@@ -96,7 +100,7 @@ static inline __attribute__((always_inline)) void exit_answer(const struct vcpu 
     }
 }
 
-static inline void exit_words(const struct vcpu *v, const struct exit_record *e, struct exit_words *w) {
+static inline void exit_words(struct vcpu *v, const struct exit_record *e, struct exit_words *w) {
     *w = (struct exit_words) { 0 };
     exit_known_words(v, e, e->kind, w->word);
 }

@@ -38,7 +38,7 @@ static inline __attribute__((always_inline)) void note_exit(struct exit_note *n,
 
 // And that, as it is at hand: note_finished makes the words of it. Of a port access `io` of
 // the record and RAX, which holds the value of a read once it is done.
-static inline __attribute__((always_inline)) void note_words(struct exit_note *n, const struct vcpu *v,
+static inline __attribute__((always_inline)) void note_words(struct exit_note *n, struct vcpu *v,
     const struct exit_record *e, uint32_t kind) {
     if (kind == EXIT_IO) {
         __builtin_memcpy(&n->words.word[0], &e->io, sizeof(n->words.word[0]));

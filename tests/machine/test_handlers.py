@@ -196,6 +196,31 @@ def test_looking_in(boot: Boot, backend: str) -> None:
     machine.exec("g.resume()")
 
 
+STATE = """
+g = hv.guest_from(b"\\xeb\\xfe", cpus=[0]).start()  # jmp .
+g.pause(); v = g.vcpus[0]
+print(v.cs, v.tr, hex(v.gdt_limit), hex(v.dr6), hex(v.dr7), hex(v.efer), hex(v.pat), sep="; ")
+v.set_segment("fs", 0x18, 0x12345000, 0xffff, 0x93)
+v.rbx, v.dr7, v.lstar, v.kernel_gs_base = 1 << 63, 0x402, 0x1000, 0x2000
+g.resume(); g.pause()
+print(v.fs, hex(v.rbx), hex(v.dr7), hex(v.lstar), hex(v.kernel_gs_base), sep="; ")
+g.memory[0x8000:0x8008] = bytes(range(8))
+print(hex(g.memory.u64[0x8000]), hex(v.memory.u16[0x8002]), g.memory.find(b"\\3\\4\\5"))
+g.destroy()
+"""
+
+
+def test_state_is_read_and_written_by_neutral_names(boot: Boot) -> None:
+    """The same on both back ends: segments, debug and control registers, MSRs, memory."""
+    assert boot([], cpus=1).exec(STATE, LIMIT).splitlines() == [
+        "0010 base 0x0 limit 0xffffffff attributes 0xa09b; 0000 base 0x0 limit 0xffff attributes 0x8b;"
+        " 0x1f; 0xffff0ff0; 0x400; 0x500; 0x7040600070406",
+        "0018 base 0x12345000 limit 0xffff attributes 0x93; 0x8000000000000000; 0x402; 0x1000;"
+        " 0x2000",
+        "0x706050403020100 0x302 32771",
+    ]
+
+
 def test_doorbells_and_shared_memory(boot: Boot) -> None:
     """Memory of one guest seen by another, bells between them, and the end of the owner."""
     c = Claims(boot, {"image": "claims", "name": "other", "cmdline": "in=0x584"})

@@ -69,6 +69,13 @@ def test_run_script(hv: Any, tmp_path: Path) -> None:
     assert hv("run", str(GUESTS / "hello.elf"), *SMALL, "--script", str(script)).returncode == 0
 
 
+def test_the_example_script(hv: Any) -> None:
+    script = str(ROOT / "examples" / "first.py")
+    result = hv("run", str(GUESTS / "hello.elf"), *SMALL, "--script", script)
+    assert result.returncode == 0, result.stderr
+    assert "hypervisor: Hello There, leaves to 40000001" in result.stdout
+
+
 def test_boot_without_a_terminal(hv: Any, tmp_path: Path) -> None:
     part = tmp_path / "two.toml"
     guest = '[[guest]]\nname = "{0}"\nimage = "' + str(GUESTS) + '/{1}.elf"\nmemory = "16M"\n'
