@@ -99,6 +99,8 @@ class Session:
         self._link = link
         self._name = name
         self._timeout = timeout
+        self._lock = threading.Lock()
+        self._held: list[str] | None = None  # complaints while a version is swapped in
         link.listen(self._hear)
 
     def _hear(self, frame: Frame) -> None:
@@ -109,11 +111,29 @@ class Session:
             event = frame.json()
         except ValueError:
             return
-        if event.get("event") == "complaint":
-            terminal.say(str(event.get("message")))
+        if event.get("event") != "complaint":
+            return
+        message = str(event.get("message"))
+        with self._lock:
+            if self._held is None:
+                terminal.say(message)
+            else:
+                self._held.append(message)
 
     def apply(self, source: str) -> bool:
-        """Swap this version in; False when it raised."""
+        """Swap this version in; False when it raised. What fails in it at once is said behind
+        what it is."""
+        with self._lock:
+            self._held = []
+        try:
+            return self._swap(source)
+        finally:
+            with self._lock:
+                held, self._held = self._held, None
+                for message in held:
+                    terminal.say(message)
+
+    def _swap(self, source: str) -> bool:
         start = time.monotonic()
         stamp = time.strftime("%H:%M:%S")
         try:
