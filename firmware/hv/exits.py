@@ -277,10 +277,15 @@ class Decorator:
                 "g.on(\"%s\", function, ...)" % (self._kind, self._kind))
 
 
-def on(guest, kind, name, instead, filters):
-    """g.on(): a decorator, or with a function as `name` the handler itself."""
+def on(guest, kind, fn, name, instead, filters):
+    """g.on(): the handler, or without a function a decorator. A lone name stands in its place."""
     if kind not in KINDS:
         raise ValueError(text.unknown("exit kind", kind, list(KINDS)))
+    if isinstance(fn, str) and name is None:
+        fn, name = None, fn
+    if name is not None and not isinstance(name, str):
+        raise TypeError('name=%r is no name; write g.on("%s", function, name="mine")' % (
+            name, kind))
 
     def made(function):
         _check_limit()
@@ -301,10 +306,7 @@ def on(guest, kind, name, instead, filters):
         named[said] = handler
         return handler
 
-    if name is not None and not isinstance(name, str):
-        function, name = name, None
-        return made(function)
-    return Decorator(kind, made)
+    return Decorator(kind, made) if fn is None else made(fn)
 
 
 # -- serving: the core calls the one handler of an exit; the rest comes here

@@ -90,6 +90,18 @@ def test_the_same_name_replaces_and_handlers_go_off_and_on(world, guest):
     assert claims(world) == {} and not guest.handlers
 
 
+def test_a_name_beside_a_function(world, guest):
+    one = guest.on("cpuid", print, name="one", leaf=1)
+    assert guest.handlers == {"one": one} and one.function is print
+    two = guest.on("io", name="one")(repr)
+    assert guest.handlers == {"one": two} and guest.on("hlt", "three")(print).name == "three"
+    for wrong, said in (((5,), "name=5 is no name"), ((True,), "write g.on")):
+        with pytest.raises(TypeError, match=said):
+            guest.on("cpuid", print, *wrong)
+    with pytest.raises(TypeError, match="takes a function, not 'two'"):
+        guest.on("cpuid", "two", name="three")
+
+
 @pytest.mark.parametrize("limit", ["x", None, 1.5])
 def test_a_limit_that_is_no_number_is_said(world, guest, monkeypatch, limit):
     import hv
