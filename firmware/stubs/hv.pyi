@@ -309,7 +309,8 @@ class Guest:
         **filters: Any,
     ) -> Any:
         """A decorator, or with a function the Handler. It is known by `name`, else by the
-        function's name. ValueError: no such kind or filter. OSError: ENOSPC, too many."""
+        function's name, and replaces those of its name; one function may be there for several
+        kinds and filters. ValueError: no such kind or filter. OSError: ENOSPC, too many."""
     def watch(
         self, kind: str, fn: Callable[[Seen], Any] | None = None, **filters: Any
     ) -> Watch: ...
