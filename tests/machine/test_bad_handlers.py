@@ -129,6 +129,14 @@ def test_handlers_come_and_go_while_the_guest_runs(boot: Boot) -> None:
     machine = boot([{"image": "beat", "cmdline": "every=30"}])
     beat = machine.console("beat", LIMIT)
     beat.expect(r"beat 3\b", timeout=LIMIT)
+    # A timer that raises leaves the next one its alarm: nothing else asks for it here.
+    machine.exec(
+        "def wrong(): raise ValueError('wrong timer')\n"
+        "hv.timers.after('wrong', 300, wrong)\n"
+        "hv.timers.after('next', 600, lambda: print('the next timer'))"
+    )
+    machine.prompt.expect("ValueError: wrong timer", timeout=LIMIT)
+    machine.prompt.expect("the next timer", timeout=LIMIT)
     code = (
         "g = hv.guest('beat')\n"
         "for i in range(20):\n"
