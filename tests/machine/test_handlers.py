@@ -202,6 +202,14 @@ def test_looking_in(boot: Boot, backend: str) -> None:
     assert machine.exec(f"print(v.{own} == v.cr3)").strip() == "True"
     with pytest.raises(MonitorError, match="this machine runs on"):
         machine.exec(f"v.{other}")
+    # A control word by its bits' names, and back; what has no name is a number.
+    own, word = ("vmcb", "INTERCEPT_VECTOR3") if backend == "svm" else ("vmcs", "PRIMARY_CONTROLS")
+    machine.exec(f"from hv.rules import fields; w = {word!r}; bits = v.{own}.bits(w)")
+    assert machine.exec(f"print('HLT' in bits, fields.pack(w, bits) == v.{own}[w])") == "True True\n"
+    said = machine.exec("both = fields.pack(w, ['HLT', 63]); print(fields.unpack(w, both), hex(both))")
+    assert said == f"['HLT', 63] {1 << 63 | 1 << (24 if backend == 'svm' else 7):#x}\n"
+    with pytest.raises(MonitorError, match=f"{word} has no bit HLTT; it has .*HLT"):
+        machine.exec("fields.pack(w, ['HLTT'])")
     with pytest.raises(MonitorError, match="not canonical"):
         machine.exec("v.memory[1 << 50]")
     machine.exec("g.resume()")
