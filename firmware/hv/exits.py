@@ -137,6 +137,7 @@ class Handler:
                                               [n for n in (first,) + more if n]))
         self.guest = guest
         self.name = name
+        self.of = None  # the function's name, where it had none of its own
         self.kind = kind
         self.mode = mode
         self.filters = filters
@@ -156,6 +157,15 @@ class Handler:
     def claims(self):
         """What it takes, as `_hv.claim` is told."""
         return [(kind, self._low, self._high, self.mode) for kind in self._kinds]
+
+    def replaces(self, other):
+        """True for one that goes when this one comes: of its name, or of a function of the same
+        name. One and the same function stays where it is for other exits."""
+        if self.of is None or self.of != other.of:
+            return self.name == other.name
+        return self.function != other.function or (
+            (self.kind, self._low, self._high, self._more)
+            == (other.kind, other._low, other._high, other._more))
 
     def takes(self, x):
         """True for an exit that it would be given."""
@@ -218,8 +228,12 @@ class Handler:
                 return None
         return self.function(x)
 
+    def said(self):
+        """Its filters, in words."""
+        return ["%s=%s" % (k, _shown(v)) for k, v in self.filters.items()]
+
     def row(self):
-        said = ["%s=%s" % (k, _shown(v)) for k, v in self.filters.items()]
+        said = self.said()
         if self.mode == "instead":
             said.append("instead")
         return (self.name, self.kind, " ".join(said), "on" if self._slots else "off",
@@ -277,34 +291,54 @@ class Decorator:
                 "g.on(\"%s\", function, ...)" % (self._kind, self._kind))
 
 
-def on(guest, kind, name, instead, filters):
-    """g.on(): a decorator, or with a function as `name` the handler itself."""
+def on(guest, kind, fn, name, instead, filters):
+    """g.on(): the handler, or without a function a decorator. A lone name stands in its place."""
     if kind not in KINDS:
         raise ValueError(text.unknown("exit kind", kind, list(KINDS)))
+    if isinstance(fn, str) and name is None:
+        fn, name = None, fn
+    if name is not None and not isinstance(name, str):
+        raise TypeError('name=%r is no name; write g.on("%s", function, name="mine")' % (
+            name, kind))
 
     def made(function):
         _check_limit()
+        if isinstance(function, Handler):  # one decorator above another
+            function = function.function
         function_for('g.on("%s", ...)' % kind, function)
-        named = slots(guest).named
-        said = name or getattr(function, "__name__", "<lambda>")
-        if said == "<lambda>":  # these do not replace each other
-            said = kind
-            while said in (recording.names_of(guest) if recording else named):
-                said += "'"
-        mode = "instead" if instead else "after"
-        handler = Handler(guest, said, kind, mode, filters, function)
+        handler = Handler(guest, name, kind, "instead" if instead else "after", filters, function)
+        _name(handler, recording.named(guest) if recording else slots(guest).named)
         if recording is not None:
             return recording.add(handler)
-        if said in named:
-            named[said].remove()
+        named = slots(guest).named
+        for other in list(named.values()):
+            if handler.replaces(other):
+                other.remove()
         handler.on()
-        named[said] = handler
+        named[handler.name] = handler
         return handler
 
-    if name is not None and not isinstance(name, str):
-        function, name = name, None
-        return made(function)
-    return Decorator(kind, made)
+    return Decorator(kind, made) if fn is None else made(fn)
+
+
+def _name(handler, named):
+    """A handler without a name is called as its function; where that one stays under this name
+    for other exits, these tell them apart."""
+    if handler.name is not None:
+        return
+    said = getattr(handler.function, "__name__", "<lambda>")
+    if said == "<lambda>":  # these do not replace each other
+        said = handler.kind
+        while said in named:
+            said += "'"
+        handler.name = said
+        return
+    handler.of = handler.name = said
+    if said in named and not handler.replaces(named[said]):
+        said = "%s (%s)" % (said, " ".join([handler.kind] + handler.said()))
+        while said in named and not (named[said].of and handler.replaces(named[said])):
+            said += "'"
+        handler.name = said
 
 
 # -- serving: the core calls the one handler of an exit; the rest comes here

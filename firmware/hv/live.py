@@ -49,15 +49,14 @@ class Policy:
 
     # -- while it is being read: exits.py, device.py and timers.py add to it
 
-    def names_of(self, guest):
-        return [h.name for h in self.handlers if h.guest is guest]
+    def named(self, guest):
+        return {h.name: h for h in self.handlers if h.guest is guest and h.mode != "watch"}
 
     def add(self, handler):
         if handler.mode != "watch":
-            for other in self.handlers:
-                if other.guest is handler.guest and other.name == handler.name:
+            for other in self.named(handler.guest).values():
+                if handler.replaces(other):
                     self.handlers.remove(other)
-                    break
         self.handlers.append(handler)
         return handler
 
@@ -210,10 +209,12 @@ def _swap(old, new):
     """All or nothing: claims first, which may fail, then everything else, which cannot."""
     leaving = old.claimed() if old else []
     entering = new.claimed()
-    for handler in entering:  # one of the same name is replaced, whoever made it
-        known = exits.slots(handler.guest).named.get(handler.name)
-        if known is not None and handler.mode != "watch" and known not in leaving:
-            leaving.append(known)
+    for handler in entering:  # those that it replaces go, whoever made them
+        if handler.mode == "watch":
+            continue
+        for known in exits.slots(handler.guest).named.values():
+            if known not in leaving and (handler.name == known.name or handler.replaces(known)):
+                leaving.append(known)
     guests = []
     for handler in leaving + entering:
         if handler.guest not in guests:

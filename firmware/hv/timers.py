@@ -21,11 +21,13 @@ def run():
     if not _due:
         return
     now = clock.milliseconds()
-    for key in [k for k, row in _due.items() if row[0] <= now]:
-        row = _due.pop(key, None)
-        if row is not None:
-            row[1]()
-    _arm()
+    try:
+        for key in [k for k, row in _due.items() if row[0] <= now]:
+            row = _due.pop(key, None)
+            if row is not None:
+                row[1]()
+    finally:  # one that raises takes nobody's alarm; others that are due come at once
+        _arm()
 
 
 def _arm():

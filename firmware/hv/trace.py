@@ -6,6 +6,7 @@ import _hv
 from hv import text, watching
 
 SIZE = 1024
+LARGEST = 16384  # TRACE_MOST of hypervisor/virt/trace.h
 SHOWN = 20
 MICRO = 1_000_000
 SIZES = {1: "b", 2: "w", 4: "l"}
@@ -105,6 +106,9 @@ class Trace:
     def on(self, size=SIZE):
         """Traces from now on: the newest `size` exits of each vCPU stay (rounded up to a power
         of two from 16 to 16384, 128 bytes each of the monitor's memory). OSError(ENOMEM)."""
+        if size > LARGEST:
+            raise ValueError("a trace of %d exits a vCPU is too long; the most are %d" % (
+                size, LARGEST))
         count = 16
         while count < size:
             count *= 2

@@ -291,9 +291,9 @@ class Guest:
 
         return look.Nested(self.id)
 
-    def on(self, kind, name=None, instead=False, **filters):
+    def on(self, kind, fn=None, name=None, instead=False, **filters):
         """@g.on("cpuid", leaf=1) or g.on("cpuid", function, leaf=1): exits go to Python."""
-        return exits.on(self, kind, name, instead, filters)
+        return exits.on(self, kind, fn, name, instead, filters)
 
     @property
     def handlers(self):

@@ -282,6 +282,11 @@ void exit_answered(struct vcpu *v) {
     }
 }
 
+// Registers that are set, and skip(), wake nobody: the sleep or the end is the core's to say.
+static bool halts(const struct vcpu *v) {
+    return v->exit.kind == EXIT_HLT && v->message.instead == 0 && !v->message.injected;
+}
+
 // done() -> whether the exit was answered: the vCPU goes on. False where a handler that
 // must answer did not, which leaves it waiting.
 mp_obj_t exit_done(mp_obj_t self) {
@@ -291,14 +296,16 @@ mp_obj_t exit_done(mp_obj_t self) {
         return mp_const_true; // it ended meanwhile
     }
     struct exit_message *m = &v->message;
-    if (!m->answered && !m->asked_core) {
+    if (!m->asked_core && (!m->answered || halts(v))) {
         uint32_t must = IS(CPUID) | IS(EXCEPTION) | IS(RDMSR) | IS(HYPERCALL)
             | (is_write(v) ? 0 : IS(IO) | IS(NESTED_FAULT));
         if (m->instead == 0) { // Python was only asked first
+            bool moved = m->moved; // a RIP that was set stays
             exit_ask_core(self);
             if (vcpu_of(MP_OBJ_TO_PTR(self)) == NULL) {
                 return mp_const_true;
             }
+            m->moved = m->moved || moved;
         } else if (must >> v->exit.kind & 1) {
             return mp_const_false;
         }

@@ -160,7 +160,7 @@ class Exit:
         """Ends the guest. OSError: this exit is over."""
 
 class Handler:
-    name: str  # by it the guest's handlers know it
+    name: str  # by it the guest's handlers know it: name=, else the function's
     kind: str  # exit kind
     guest: Guest  # whose exits
     function: Callable[[Exit], Any]  # what is called with an Exit
@@ -303,10 +303,14 @@ class Guest:
     def on(
         self,
         kind: str,
-        name: str | Callable[[Exit], Any] | None = None,
+        fn: Callable[[Exit], Any] | str | None = None,
+        name: str | None = None,
         instead: bool = False,
         **filters: Any,
-    ) -> Any: ...
+    ) -> Any:
+        """A decorator, or with a function the Handler. It is known by `name`, else by the
+        function's name, and replaces those of its name; one function may be there for several
+        kinds and filters. ValueError: no such kind or filter. OSError: ENOSPC, too many."""
     def watch(
         self, kind: str, fn: Callable[[Seen], Any] | None = None, **filters: Any
     ) -> Watch: ...

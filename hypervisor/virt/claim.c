@@ -7,6 +7,7 @@
 #include "virt/exit_words.h"
 #include "virt/guest.h"
 #include "virt/run.h"
+#include "virt/x86.h"
 
 #define HYPERCALL_PYTHON 0x1000 // numbers from here on have no answer of the core's
 #define ENOSYS_RESULT 38
@@ -190,10 +191,12 @@ static bool ask_core(struct vcpu *v, struct exit_record *e) {
 }
 
 // Where the core has no answer, or one that ends the guest, Python is asked first.
-static bool python_first(const struct exit_record *e, const struct exit_words *w) {
+static bool python_first(struct vcpu *v, const struct exit_record *e, const struct exit_words *w) {
     switch (e->kind) {
         case EXIT_HYPERCALL:
             return w->word[0] >= HYPERCALL_PYTHON;
+        case EXIT_HLT: // guest_deaf() may find that nothing is left to wake it
+            return (virt->reg_get(v, REG_RFLAGS) & (RFLAGS_IF | RFLAGS_TF)) == 0;
         case EXIT_SHUTDOWN:
         case EXIT_NESTED_MISCONFIG:
         case EXIT_ENTRY_FAILED:
@@ -210,7 +213,7 @@ static __attribute__((noinline)) bool ask_python(struct vcpu *v, struct exit_rec
     *m = (struct exit_message) { .slots = slots, .instead = slots & v->guest->claims.instead, .watched = watched,
         .state = VCPU_RUNNABLE, .length = e->length };
     exit_words(v, e, &m->words);
-    if (m->instead == 0 && !python_first(e, &m->words)) {
+    if (m->instead == 0 && !python_first(v, e, &m->words)) {
         bool more = ask_core(v, e);
         if (v->state != m->state) {
             return more; // that was its end

@@ -113,8 +113,14 @@ def test_a_handler_in_native_code_that_ends_in_time_is_left_alone(boot: Boot) ->
         assert "cpuid 1: 00000078" in c.run(code, "cpuid=1")
 
 
-def test_a_handler_that_ends_or_destroys_its_guest(boot: Boot) -> None:
+def test_a_handler_that_pauses_ends_or_destroys_its_guest(boot: Boot) -> None:
     c = Claims(boot, BEAT)
+    before = c.start("@g.on('cpuid', leaf=1)\ndef rest(x): x.pause(); x.eax = 0x31", "cpuid=1")
+    c.machine.wait_state("claims", "paused", timeout=LIMIT)
+    assert c.exec("print(g.state, rest.hits, g.vcpus[0].rax == 0x31)") == "paused 1 True\n"
+    c.exec("g.resume()")
+    assert c.machine.wait_end("claims", LIMIT).status == 0
+    assert "cpuid 1: 00000031 " in c.console.text[before:]
     c.start("@g.on('cpuid', leaf=1)\ndef end(x): x.stop()", "cpuid=1")
     assert c.machine.wait_end("claims", LIMIT).reason == "stopped"
     c.start("@g.on('cpuid', leaf=1)\ndef end(x): x.guest.destroy()", "cpuid=1")
@@ -129,6 +135,14 @@ def test_handlers_come_and_go_while_the_guest_runs(boot: Boot) -> None:
     machine = boot([{"image": "beat", "cmdline": "every=30"}])
     beat = machine.console("beat", LIMIT)
     beat.expect(r"beat 3\b", timeout=LIMIT)
+    # A timer that raises leaves the next one its alarm: nothing else asks for it here.
+    machine.exec(
+        "def wrong(): raise ValueError('wrong timer')\n"
+        "hv.timers.after('wrong', 300, wrong)\n"
+        "hv.timers.after('next', 600, lambda: print('the next timer'))"
+    )
+    machine.prompt.expect("ValueError: wrong timer", timeout=LIMIT)
+    machine.prompt.expect("the next timer", timeout=LIMIT)
     code = (
         "g = hv.guest('beat')\n"
         "for i in range(20):\n"

@@ -63,3 +63,31 @@ def test_by_number_and_the_last_exit(boot: Boot, backend: str) -> None:
     number = CPUID[backend]
     seen = [("cpuid", number), ("shutdown", 0x100002)]
     assert ran(boot([], cpus=1), RAW % number) == f"crashed {seen}"
+
+
+# CPUID, HLT with interrupts off: nothing can wake it. The handler is called, and it ends there,
+# on a CPU of its own as in slices; what the handler sets is in the registers.
+LAST = """
+for cpu in (0, 1):
+    seen = []
+    g = hv.guest_from(b"\\x0f\\xa2\\xf4", cpus=[cpu], regs={"rax": 0})
+    def last(x): seen.append((x.kind, hex(x.rip)))
+    def sets(x): last(x); x.rbx = 0x77; x.skip()
+    def pauses(x): last(x); x.pause()
+    for handler in (last, sets, pauses):
+        g.on("hlt", handler, name="last")
+        g.reset().start()
+        print(g.wait("off", timeout=60), seen, hex(g.vcpus[0].rip), g.vcpus[0].rbx == 0x77)
+        seen.clear()
+    g.on("hlt", lambda x: x.inject(6), name="last")
+    g.reset().start()
+    print(g.wait("crashed", timeout=60))
+    g.destroy()
+"""
+
+
+def test_the_hlt_that_ends_its_guest(boot: Boot) -> None:
+    machine = boot([], cpus=2)
+    ended = "off [('hlt', '0x100002')] 0x100002 "
+    once = [ended + "False", ended + "True", ended + "False", "crashed"]
+    assert ran(machine, LAST).splitlines() == once * 2

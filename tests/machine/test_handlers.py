@@ -60,6 +60,17 @@ def test_answers(boot: Boot) -> None:
     assert "trap 6\n" in text and "rdmsr c0e0: 0 trap 13\n" in text
     assert c.exec("print(written)").strip() == str([(0x1122334455667788, True)])
 
+    text = c.run(
+        "def both(x):\n if x.kind == 'cpuid': x.eax = 0x99\n else: x.value = 0x52\n"
+        "g.on('cpuid', both, leaf=1); g.on('io', both, port=0x560, instead=True)\n"
+        "g.on('rdmsr', both, name='third', msr=0xc0de)",
+        "cpuid=1 inb=0x560 rdmsr=0xc0de",
+    )
+    assert "cpuid 1: 00000099 " in text and "inb 560: 52\n" in text
+    assert "rdmsr c0de: 52 trap -1\n" in text
+    names = str(["both", "both (io port=0x560)", "third"])
+    assert c.exec("print(sorted(g.handlers))").strip() == names
+
 
 def test_exceptions(boot: Boot) -> None:
     c = Claims(boot, files={"e.elf": paths.build_dir() / "guests" / "exits-exception.elf"})
@@ -191,6 +202,14 @@ def test_looking_in(boot: Boot, backend: str) -> None:
     assert machine.exec(f"print(v.{own} == v.cr3)").strip() == "True"
     with pytest.raises(MonitorError, match="this machine runs on"):
         machine.exec(f"v.{other}")
+    # A control word by its bits' names, and back; what has no name is a number.
+    own, word = ("vmcb", "INTERCEPT_VECTOR3") if backend == "svm" else ("vmcs", "PRIMARY_CONTROLS")
+    machine.exec(f"from hv.rules import fields; w = {word!r}; bits = v.{own}.bits(w)")
+    assert machine.exec(f"print('HLT' in bits, fields.pack(w, bits) == v.{own}[w])") == "True True\n"
+    said = machine.exec("both = fields.pack(w, ['HLT', 63]); print(fields.unpack(w, both), hex(both))")
+    assert said == f"['HLT', 63] {1 << 63 | 1 << (24 if backend == 'svm' else 7):#x}\n"
+    with pytest.raises(MonitorError, match=f"{word} has no bit HLTT; it has .*HLT"):
+        machine.exec("fields.pack(w, ['HLTT'])")
     with pytest.raises(MonitorError, match="not canonical"):
         machine.exec("v.memory[1 << 50]")
     machine.exec("g.resume()")

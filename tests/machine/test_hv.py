@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,10 @@ from typing import Any
 import pytest
 from machine.command import Hv, environment
 from vipervisor import EmulatorError, Machine, MonitorError, WaitTimeout
+
+from .conftest import LINUX_LIMIT
+from .linux_shell import Shell
+from .test_live import shared
 
 ROOT = Path(__file__).resolve().parents[2]
 GUESTS = ROOT / "build" / "guests"
@@ -69,8 +74,40 @@ def test_run_script(hv: Any, tmp_path: Path) -> None:
     assert hv("run", str(GUESTS / "hello.elf"), *SMALL, "--script", str(script)).returncode == 0
 
 
-def test_the_example_script(hv: Any) -> None:
-    script = str(ROOT / "examples" / "first.py")
+def test_the_example_script(boot: Callable[..., Machine], backend: str, tmp_path: Path) -> None:
+    """Eight lines, with the command that it names; Linux has one boot, which it sees whole."""
+    text = (ROOT / "examples" / "first.py").read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len(lines) == 8
+    machine = Machine.load(ROOT / "examples" / "first.toml", backend=backend)
+    linux = machine.partition["guests"][0]
+    if backend == "vmx":  # faster in slices of Bochs' only CPU
+        linux["cpus"] = [0]
+    machine.partition.update(machine={"cpus": 1 if backend == "vmx" else 2}, guests=[linux])
+    booted = boot(machine.partition, machine.files, memory=512 << 20)
+    limit = LINUX_LIMIT[backend]
+    booted.prompt.expect(">>> ", limit)
+    booted.exec("linux.stop()", limit)  # whether it has come far or not
+    # It has AES unless it is hidden: mov $1,%eax; cpuid; hlt
+    booted.exec("g = hv.guest_from(bytes.fromhex('b8010000000fa2f4'), cpus=[0]).start()", limit)
+    booted.exec("g.wait('off', timeout=60); aes = g.vcpus[0].rcx >> 25 & 1; g.destroy()", limit)
+    assert booted.exec("print(aes)") == "1\n"
+    shell = Shell(booted.console("linux", limit), limit)
+    with shared(booted, tmp_path) as environ:
+        said = Hv(environ)("exec", "-", "--timeout", "120", stdin=text)
+    assert said.returncode == 0, said.stderr
+    found = re.fullmatch(r"asked for: (\{.*\}) hidden: (\{.*\})\n", said.stdout)
+    assert found is not None, said.stdout
+    leaves = ast.literal_eval(found[1])
+    assert {0, 1, 7, 0x80000000, 0x80000008} <= set(leaves) and min(leaves.values()) > 0
+    assert ast.literal_eval(found[2]) == {1: 1 << 25}
+    shell.ready()
+    assert shell.run("grep -cw sse2 /proc/cpuinfo; grep -cw aes /proc/cpuinfo") == "1\n0"
+    assert booted.exec("print(see.hits == sum(leaves.values()))") == "True\n"
+
+
+def test_a_script_with_exits_and_a_device(hv: Any) -> None:
+    script = str(ROOT / "examples" / "script.py")
     result = hv("run", str(GUESTS / "hello.elf"), *SMALL, "--script", script)
     assert result.returncode == 0, result.stderr
     assert "hypervisor: Hello There, leaves to 40000001" in result.stdout

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from machine.claims import LIMIT, Boot, Claims
-from vipervisor import Machine
+from vipervisor import Machine, MonitorError
 
 from .test_live import shared
 
@@ -36,6 +36,8 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 def test_a_trace(boot: Boot, tmp_path: Path) -> None:
     c = Claims(boot)
     assert c.exec("print(g.trace.active, len(g.trace), g.trace.size)") == "False 0 0\n"
+    with pytest.raises(MonitorError, match="of 20000 exits a vCPU is too long"):
+        c.exec("g.trace.on(20000)")
     free = c.exec("print(hv.machine.memory['pool'])")
     plain = c.run("", EXITS)
     assert c.exec("print(len(g.trace), g.vcpus[0].trace.active)") == "0 False\n"

@@ -59,6 +59,19 @@ def test_explain(words: str, kind: str, says: str) -> None:
     assert found[0].source
 
 
+def test_help_is_what_the_option_prints(hv: Hv) -> None:
+    """With and without a command, all of them; another word is refused as a command is."""
+    for words in ([], ["run"], ["help"]):
+        said, meant = hv("help", *words), hv(*words, "--help")
+        assert (said.returncode, said.stdout, said.stderr) == (0, meant.stdout, "")
+    assert "usage: hv run " in hv("help", "run").stdout
+    assert set(completion.commands_of(build_parser())) <= set(hv("help").stdout.split())
+    wrong = hv("help", "bogus")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "invalid choice: 'bogus'" in wrong.stderr
+
+
+
 @pytest.mark.parametrize("words", ["cpuid 1 ecx 32", "cpuid 1 eax 3", "cpuid 1 ecx", "cpuid ecx 1"])
 def test_what_is_no_bit(words: str) -> None:
     assert explain.explain(words) == []

@@ -327,6 +327,25 @@ def test_nobody_watches_what_ended(world, boot):
     assert world.notices == ["[g0] off: power-off"]
 
 
+def test_a_timer_that_raises_takes_nobodys_alarm(world, boot):
+    from hv import timers
+
+    boot(partition({}))
+    seen = []
+    timers.after("wrong", 10, lambda: 1 // 0)
+    timers.after("as late", 10, lambda: seen.append("as late"))
+    timers.after("later", 500, lambda: seen.append("later"))
+    world.alarms.clear()
+    world.now += fake_hv.tsc_hz() // 10
+    world.notify(None)
+    assert world.alarms == [0] and "ZeroDivisionError" in "".join(world.notices)
+    world.notify(None)
+    assert seen == ["as late"] and 0 < world.alarms[-1] <= 400
+    world.now += fake_hv.tsc_hz()
+    world.notify(None)
+    assert seen == ["as late", "later"] and timers._due == {}
+
+
 def test_notice_while_waiting_does_not_nest(world, boot, monkeypatch):
     """The core may call between two bytecodes of the pump itself."""
     names = boot(partition({}))

@@ -90,6 +90,56 @@ def test_the_same_name_replaces_and_handlers_go_off_and_on(world, guest):
     assert claims(world) == {} and not guest.handlers
 
 
+def test_a_name_beside_a_function(world, guest):
+    one = guest.on("cpuid", print, name="one", leaf=1)
+    assert guest.handlers == {"one": one} and one.function is print
+    two = guest.on("io", name="one")(repr)
+    assert guest.handlers == {"one": two} and guest.on("hlt", "three")(print).name == "three"
+    for wrong, said in (((5,), "name=5 is no name"), ((True,), "write g.on")):
+        with pytest.raises(TypeError, match=said):
+            guest.on("cpuid", print, *wrong)
+    with pytest.raises(TypeError, match="takes a function, not 'two'"):
+        guest.on("cpuid", "two", name="three")
+
+
+def test_one_function_for_several_kinds_and_filters(world, guest):
+    def log(x):
+        pass
+
+    first = log
+    kinds = (("cpuid", {}), ("io", {"port": 0x70}), ("io", {"port": (0x80, 0x8F)}), ("hlt", {}))
+    names = ["log", "log (hlt)", "log (io port=0x70)", "log (io port=0x80-0x8f)"]
+    for kind, filters in kinds * 2:  # once more is no more
+        guest.on(kind, log, **filters)
+    assert sorted(guest.handlers) == names and len(claims(world)) == 4
+    guest.on("io", log, port=(0x70, 0x70), write=True)
+    guest.on("io", log, port=(0x70, 0x70))  # as port=0x70
+    assert len(claims(world)) == 5
+    guest.handlers["log"].remove()
+    guest.on("msr", log)
+    assert guest.handlers["log"].kind == "msr"
+
+    @guest.on("rdmsr")
+    @guest.on("cpuid", leaf=1)
+    def log(x):
+        pass
+
+    assert log.function is not first and {h.function for h in guest.handlers.values()} == {
+        log.function}
+    assert sorted(guest.handlers) == ["log", "log (rdmsr)"]
+    assert sorted(claims(world).values()) == [("cpuid", 1, 1, "after"),
+                                              ("rdmsr", 0, 2**64 - 1, "after")]
+    # A name that was given is one handler's, and a device's is its own.
+    import hv
+
+    guest.attach(hv.Device(), ports=0x560, name="log")
+    named = guest.on("mmio", log.function, name="mine")
+    guest.on("io", log.function)
+    assert sorted(guest.handlers) == ["log", "log (io)", "log (io)'", "log (rdmsr)", "mine"]
+    guest.on("hlt", log.function, name="log")
+    assert guest.handlers["mine"] is named and guest.handlers["log"].kind == "hlt"
+
+
 @pytest.mark.parametrize("limit", ["x", None, 1.5])
 def test_a_limit_that_is_no_number_is_said(world, guest, monkeypatch, limit):
     import hv

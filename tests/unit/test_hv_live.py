@@ -116,6 +116,22 @@ def test_a_policy_replaces_what_has_its_names(world, hv, guest):
         hv.policy("c", "hv.policy('d', '')")
 
 
+def test_one_function_of_a_policy_for_several_kinds(world, hv, guest):
+    def log(x):
+        pass
+
+    guest.on("cpuid", log)
+    guest.on("hlt", log)
+    source = "def log(x): pass\nbeat.on('hlt', print)\nbeat.on('io', log, port=0x70)\n"
+    p = hv.policy("p", source + "beat.on('cpuid', log, leaf=1)\nbeat.on('io', log, port=0x70)")
+    mine = ["log", "log (cpuid leaf=0x1)", "print"]
+    assert sorted(guest.handlers) == mine and len(p.handlers) == 3  # those of the prompt went
+    assert sorted(c[0] for c in claims(world)) == ["cpuid", "hlt", "io"]
+    hv.policy("p", source)
+    assert sorted(guest.handlers) == ["log", "print"]
+    assert sorted(c[0] for c in claims(world)) == ["hlt", "io"]
+
+
 def test_all_slots_are_enough_for_the_next_version(world, hv, guest):
     source = "for i in range(31): beat.on('cpuid', lambda x: None, leaf=i + BASE)"
     hv.policy("p", "BASE = 0\n" + source)

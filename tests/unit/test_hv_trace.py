@@ -42,6 +42,13 @@ def test_off_until_it_is_on_and_all_back_when_cleared(world, guest):
     assert rings == {}
 
 
+def test_a_size_that_is_too_large_is_said_as_it_was_given(world, guest):
+    for size in (20000, 16385):
+        with pytest.raises(ValueError, match="of %d exits .* the most are 16384" % size):
+            guest.trace.on(size)
+    assert not guest.trace.active and guest.vcpus[0].trace.on(16384).size == 16384
+
+
 def test_no_memory_is_said_with_what_there_is(world, guest, monkeypatch):
     import _hv
 

@@ -26,6 +26,7 @@ from . import (
     diff,
     doctor,
     explain,
+    help,
     live,
     new,
     probe,
@@ -79,6 +80,7 @@ def build_parser() -> Parser:
     explain.add(commands)
     doctor.add(commands)
     completion.add(commands, build_parser)
+    help.add(commands, build_parser)
     return parser
 
 
