@@ -27,6 +27,7 @@ SELF_CHECKING = [
     "samerip",
     "tasks",
 ]
+CPUID_1_ECX_X2APIC = 21
 Run = Callable[..., Any]
 
 
@@ -42,6 +43,16 @@ def check(run: Any) -> None:
 @pytest.mark.parametrize("guest", SELF_CHECKING)
 def test_self_checking_guest_passes(run_guest: Run, guest: str) -> None:
     check(run_guest(guest))
+
+
+def test_x2apic_is_offered_where_the_cpu_has_none(run_guest: Run, backend: str) -> None:
+    """TCG has none on any model."""
+    model = {"svm": "max", "vmx": "corei5_arrandale_m520"}[backend]
+    run = run_guest("apic", machine={"model": model})
+    ecx = run.machine.exec("import _hv; print(_hv.cpuid(1, 0)[2])")
+    assert not int(ecx) >> CPUID_1_ECX_X2APIC & 1
+    check(run)
+    assert "PASS x2APIC" in run.output and "SKIP" not in run.output
 
 
 def test_what_is_hidden_cannot_be_switched_on(run_guest: Run) -> None:
