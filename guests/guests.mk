@@ -3,7 +3,7 @@
 # guests/NAME/ holds one 64-bit multiboot guest each; add a folder and its name
 # here. hello32 is hello's source built for 32-bit protected mode.
 
-GUESTS_64 := hello beat uart apic ioapic smp claims $(notdir $(wildcard guests/exits-*)) samerip triple spin fpu bench mmio-forms string-io steps access hostile hpet
+GUESTS_64 := hello beat uart apic ioapic smp claims $(notdir $(wildcard guests/exits-*)) samerip triple spin fpu bench mmio-forms string-io steps access hostile hpet isa
 GUESTS_32 := hello32 tasks
 GUESTS_FLAT := realmode screen
 

@@ -24,6 +24,7 @@ SELF_CHECKING = [
     "fpu",
     "hpet",
     "ioapic",
+    "isa",
     "samerip",
     "tasks",
 ]
