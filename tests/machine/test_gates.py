@@ -74,6 +74,13 @@ def test_what_is_said_to_cost_is_what_it_costs(
     assert max(counts) == pytest.approx(said[-1], rel=0.1)
 
 
+def test_handlers_that_came_and_went_leave_the_same_count(backend: str) -> None:
+    """CPUID before a watcher, handlers, the trace and a device in Python, and behind them all;
+    test_bad_handlers.py sees that no exit is lost meanwhile."""
+    counts = measured(backend).counts
+    assert counts["cpuid-before"] == counts["cpuid"]
+
+
 def test_the_same_count_every_time() -> None:
     again, first = bench.measure("svm").counts, measured("svm").counts
     exact = [figure.exit for figure in bench.FIGURES if figure.exit not in NOT_EXACT]
