@@ -3,9 +3,9 @@
 # guests/NAME/ holds one 64-bit multiboot guest each; add a folder and its name
 # here. hello32 is hello's source built for 32-bit protected mode.
 
-GUESTS_64 := hello beat uart apic ioapic smp claims $(notdir $(wildcard guests/exits-*)) samerip triple spin fpu bench mmio-forms string-io steps access hostile hpet
+GUESTS_64 := hello beat uart apic ioapic smp claims $(notdir $(wildcard guests/exits-*)) samerip triple spin fpu bench mmio-forms string-io steps access hostile hpet isa
 GUESTS_32 := hello32 tasks
-GUESTS_FLAT := realmode
+GUESTS_FLAT := realmode screen
 
 GUEST_OUT := build/guests
 GUEST_OBJ := build/guests/obj
@@ -68,11 +68,14 @@ $(foreach g,$(GUESTS_64),$(eval $(call guest_rules,$(g),$(g),64)))
 $(foreach g,$(GUESTS_32),$(eval $(call guest_rules,$(g),$(g:32=),32)))
 -include $(GUEST_LIB_OBJS_64:.o=.d) $(GUEST_LIB_OBJS_32:.o=.d)
 
-# A boot sector: 512 bytes, run at 0000:7C00.
+# Images without a container: a boot sector of 512 bytes, run at 0000:7C00, and one that says
+# in itself where it lies.
+$(GUEST_OUT)/realmode.bin: FLAT_AT := 0x7C00
+$(GUEST_OUT)/screen.bin: FLAT_AT := 0x180000
 $(GUEST_OUT)/%.bin: guests/%/*.S guests/guests.mk
 	@mkdir -p $(GUEST_OBJ)/$*
-	@$(GUEST_CC) -m32 -c guests/$*/$*.S -o $(GUEST_OBJ)/$*/$*.o
-	@ld -m elf_i386 -nostdlib -Ttext 0x7C00 --oformat binary -e _start $(GUEST_OBJ)/$*/$*.o -o $@
+	@$(GUEST_CC) -m32 -Iguests/lib -c guests/$*/$*.S -o $(GUEST_OBJ)/$*/$*.o
+	@ld -m elf_i386 -nostdlib -Ttext $(FLAT_AT) --oformat binary -e _start $(GUEST_OBJ)/$*/$*.o -o $@
 
 # Linux: the distribution's own kernel and an initramfs made here.
 $(GUEST_OUT)/linux/vmlinuz: $(KERNEL) | .cache/config.mk

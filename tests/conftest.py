@@ -27,11 +27,11 @@ _outcomes: dict[tuple[str, str], str] = {}  # (test, back end) -> outcome
 _all: dict[str, str] = {}
 
 
-def read_limits() -> list[dict[str, str]]:
-    """The entries of tests/limits.toml."""
+def read_limits(kind: str = "limit") -> list[dict[str, str]]:
+    """The entries of tests/limits.toml: of tests, or `skip`, of what guests skip."""
     if not LIMITS.is_file():
         return []
-    return list(tomllib.loads(LIMITS.read_text()).get("limit", []))
+    return list(tomllib.loads(LIMITS.read_text()).get(kind, []))
 
 
 def test_name(item: pytest.Item) -> str:

@@ -193,6 +193,7 @@ static void bench_python(void) {
     uint64_t traced = each(cpuid_with, cpuid_without, 0, 0, ROUNDS);
     tell_python(HYPERCALL_OFF);
     uint64_t off = each(cpuid_with, cpuid_without, 0, 0, ROUNDS);
+    print("bench cpuid-before %llu\n", (unsigned long long)plain); // "cpuid" is the same behind it all
     print("bench watch %lld\nbench watch-off %lld\nbench handler %llu\n", (long long)(watched - plain),
         (long long)(after - plain), (unsigned long long)handled);
     tell_python(HYPERCALL_CLAIM);

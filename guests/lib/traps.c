@@ -100,6 +100,9 @@ static bool fix_up(struct trap_frame *frame) {
 void trap_entry(struct trap_frame *frame) {
     uint32_t vector = (uint32_t)frame->vector;
     uint64_t address = vector == TRAP_PF ? read_cr2() : 0;
+    if (hooks[vector] && hooks[vector](frame)) {
+        return;
+    }
     if (vector >= IRQ_BASE && vector < IRQ_BASE + 16) {
         irq_count[vector - IRQ_BASE]++;
         // Specific to nothing: one level is ever in service here.
@@ -108,9 +111,6 @@ void trap_entry(struct trap_frame *frame) {
             outb(PIC2_COMMAND, OCW2_EOI);
         }
         outb(PIC1_COMMAND, OCW2_EOI);
-        return;
-    }
-    if (hooks[vector] && hooks[vector](frame)) {
         return;
     }
     struct trap_frame before = *frame;

@@ -356,6 +356,7 @@ int guest_main(void) {
             wait_for_interrupt();
         }
     }
+    check_tables(expected);
     check_all(expected, (uint32_t)option_number("rounds", 2000));
     return check_end();
 }

@@ -59,4 +59,7 @@ void deaf_relay(void);
 void check_deaf_sleep(void);
 void check_relay(uint32_t rounds);
 
+// tables.c
+void check_tables(uint32_t expected);
+
 #endif

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from vipervisor import Machine, bench
+from vipervisor.qemu import Qemu
 
 pytestmark = pytest.mark.machine
 
@@ -73,6 +74,13 @@ def test_what_is_said_to_cost_is_what_it_costs(
     assert max(counts) == pytest.approx(said[-1], rel=0.1)
 
 
+def test_handlers_that_came_and_went_leave_the_same_count(backend: str) -> None:
+    """CPUID before a watcher, handlers, the trace and a device in Python, and behind them all;
+    test_bad_handlers.py sees that no exit is lost meanwhile."""
+    counts = measured(backend).counts
+    assert counts["cpuid-before"] == counts["cpuid"]
+
+
 def test_the_same_count_every_time() -> None:
     again, first = bench.measure("svm").counts, measured("svm").counts
     exact = [figure.exit for figure in bench.FIGURES if figure.exit not in NOT_EXACT]
@@ -116,6 +124,61 @@ def test_an_idle_prompt_causes_no_exit_of_a_guest(boot: Callable[..., Machine]) 
     before = machine.exec("import _hv\n" + exits)
     console.expect(r"beat 12\r?\n", timeout=LIMIT)
     assert machine.exec(exits) == before
+
+
+HALTED = bytes.fromhex("fbf4ebfd")  # sti; hlt; jmp: no device was asked for an interrupt
+
+
+def test_a_halted_vcpu_costs_its_cpu_nothing(
+    boot: Callable[..., Machine], backend: str, tmp_path: Path
+) -> None:
+    """No exit and no entry while a neighbour beats and another spins; in QEMU, where a CPU is a
+    thread of its own, hardly any time, either (Bochs runs all of them in one)."""
+    image = tmp_path / "halted.bin"
+    image.write_bytes(HALTED.ljust(510, b"\0") + b"\x55\xaa")
+    machine = boot([
+        {"image": image, "name": "halted", "kind": "flat"},
+        {"image": "beat", "cmdline": "every=50"},
+        {"image": "spin"},
+    ])
+    machine.wait_started(LIMIT)
+    machine.exec(
+        "import _hv\n"
+        "g = hv.guest('halted').id\n"
+        "vcpu = lambda: _hv.guest_info(g)['vcpus'][0]\n"
+        f"hv.clock.until(lambda: vcpu()[1] == 'halted', {LIMIT:g}, 'the HLT')",
+        LIMIT,
+    )
+    console = machine.console("beat", LIMIT)
+    console.expect(r"beat 2\r?\n", timeout=LIMIT)
+    facts = "print(vcpu(), _hv.guest_exits(g))"
+    before = machine.exec(facts)
+    if backend == "svm":
+        halted, spinning = (
+            int(machine.exec(f"print(_hv.guest_info(hv.guest({name!r}).id)['vcpus'][0][0])"))
+            for name in ("halted", "spin")
+        )
+        ran = cpu_time(machine)
+        machine.bell.wait(
+            lambda: cpu_time(machine)[spinning] - ran[spinning] >= 1,
+            LIMIT, lambda: "the spinning CPU's second",
+        )
+        assert cpu_time(machine)[halted] - ran[halted] <= 0.05
+    console.expect(r"beat 12\r?\n", timeout=LIMIT)
+    assert machine.exec(facts) == before
+
+
+def cpu_time(machine: Machine) -> list[float]:
+    """Seconds that each CPU's thread of QEMU has run."""
+    emulator, tick = machine.emulator, os.sysconf("SC_CLK_TCK")
+    assert isinstance(emulator, Qemu) and emulator.qmp is not None and emulator.process is not None
+    tasks = Path(f"/proc/{emulator.process.pid}/task")
+    times = []
+    for cpu in emulator.qmp.execute("query-cpus-fast"):
+        # proc(5): the name in parentheses may hold anything; utime and stime are 14 and 15.
+        fields = (tasks / str(cpu["thread-id"]) / "stat").read_text().rpartition(")")[2].split()
+        times.append((int(fields[11]) + int(fields[12])) / tick)
+    return times
 
 
 def test_the_monitors_memory(backend: str) -> None:

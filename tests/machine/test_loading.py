@@ -3,16 +3,19 @@ that a stock program or a small guest has are in test_support.py and test_guests
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from machine.claims import Boot
+from machine.conftest import GUESTS
 from unit import images
 
 pytestmark = pytest.mark.machine
 
 LIMIT = 90.0
+AT, BEHIND = 0x180000, 4096  # where guests/screen lies, and the memory it has behind its image
 END = bytes.fromhex("66baf400ee f4".replace(" ", ""))  # mov $0xF4,%dx; out %al,%dx; hlt
 
 FIRST_OF_EBX = bytes.fromhex("8b03") + END  # mov (%ebx),%eax
@@ -60,3 +63,24 @@ def test_resets(boot: Boot, port: str, tmp_path: Path) -> None:
     end = machine.wait_end("g", LIMIT)
     assert end.reason == "reset", end.describe()
     assert machine.console("g", LIMIT).text == "R"
+
+
+def test_a_raw_multiboot_image_and_its_text_screen(boot: Boot) -> None:
+    """The header says where it lies; it writes 30 lines and moves the screen to the last 25."""
+    machine = boot([{"image": "screen.bin", "name": "g"}])
+    said = machine.exec(
+        f"g = hv.guest('g'); s = g.screen; s.expect('line 29', {LIMIT:g})\n"
+        # The start of the screen is moved last, by two bytes.
+        f"hv.clock.until(lambda: s.find('line 05') == (0, 0), {LIMIT:g}, 'line 05 at the top')\n"
+        "print(g.kind, g.image.low, g.image.high, s.find('line 29'), s.cell(3, 6))\n"
+        "print([set(row[:7]) for row in s.attributes] == [{n} for n in range(5, 30)])\n"
+        "print(s.text)",
+        LIMIT,
+    )
+    facts, attributes, *lines = said.rstrip().splitlines()
+    size = (GUESTS / "screen.bin").stat().st_size
+    kind, low, high, place, cell = re.fullmatch(
+        r"(\w+) (\d+) (\d+) (\(.*?\)) (\(.*?\))", facts).groups()  # type: ignore[union-attr]
+    assert (kind, int(low), int(high)) == ("multiboot1", AT, AT + size + BEHIND)
+    assert (place, cell, attributes) == ("(24, 0)", "('8', 8)", "True")
+    assert lines == [f"line {n:02}" for n in range(5, 30)]

@@ -145,6 +145,11 @@ def test_limits_need_every_field() -> None:
     ]
     assert "backend 'kvm'" in limits.entry_findings({"limit": [{**whole, "backend": "kvm"}]})[0]
     assert "unknown key" in limits.entry_findings({"limits": [whole]})[0]
+    skip = {"guest": "g", "check": "c", "backend": "svm", "fault": "f", "probe": "p"}
+    assert limits.entry_findings({"limit": [whole], "skip": [skip]}) == []
+    assert limits.entry_findings({"skip": [{**skip, "check": ""}]}) == [
+        "g: check is missing or empty"
+    ]
 
 
 def test_limits_name_tests_that_exist(tmp_path: Path) -> None:
