@@ -105,7 +105,8 @@ class Trace:
 
     def on(self, size=SIZE):
         """Traces from now on: the newest `size` exits of each vCPU stay (rounded up to a power
-        of two from 16 to 16384, 128 bytes each of the monitor's memory). OSError(ENOMEM)."""
+        of two from 16 to 16384, 128 bytes each of the monitor's memory). ValueError: more than
+        these. OSError(ENOMEM)."""
         if size > LARGEST:
             raise ValueError("a trace of %d exits a vCPU is too long; the most are %d" % (
                 size, LARGEST))
