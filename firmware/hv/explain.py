@@ -23,27 +23,34 @@ PRICES = (
 
 
 def explain(what=None):
-    """hv.explain("cpuid"), "memory-sum", "GUEST_CR3", "sse4.2", "cpuid 1 ecx 20": an exit kind, a
-    rule's id, a field of the VMCS or VMCB, a CPUID bit. ValueError: nothing is known of it."""
+    """hv.explain("cpuid"), "memory-sum", "GUEST_CR3", "sse4.2", "cpuid 1 ecx 20", "vmx 48", "svm
+    0x400", "error 7", "msr 0x1b", x.raw: an exit kind or number, a rule's id, a VM-instruction
+    error, an MSR, a field of the VMCS or VMCB, a CPUID leaf or bit. ValueError: nothing is known
+    of it."""
     if what is None:
         return text.Text(text.table([("exit", "is")] + [(k, KINDS[k][0]) for k in sorted(KINDS)]))
-    if not isinstance(what, str):
+    if isinstance(what, int):  # x.raw, on this machine
+        what = "%s %d" % (_hv.backend() or "", what)
+    elif not isinstance(what, str):
         what = getattr(what, "kind", what)
     if what in KINDS:
         return text.Text("%s: %s; %s" % ((what,) + KINDS[what]))
     if what in RULES:
         return text.Text("%s: %s; %s" % ((what,) + tuple(RULES[what])))
-    from hv.rules import bits, fields
+    from hv.rules import bits, exits, fields, registers
 
-    small = what.lower()
-    found = [(title, bits.SOURCE, lines) for title, lines in bits.look(small)]
+    small = what.strip().lower()
+    found = []
+    for table in (exits, registers):
+        found += [(title, source, lines) for _, title, lines, source in table.look(small)]
+    found += [(title, bits.SOURCE, lines) for title, lines in bits.look(small)]
     for structure, name, lines in fields.look(small):
         found.append(("%s %s" % (structure.upper(), name), fields.source(structure, name), lines))
     if found:
         return text.Text("\n".join(["%s (%s)\n  %s" % (title, source, "\n  ".join(lines))
                                     for title, source, lines in found]))
-    known = list(KINDS) + list(RULES) + bits.names()
-    raise ValueError(text.unknown("exit kind, rule, field or CPUID bit", what, known))
+    known = list(KINDS) + list(RULES) + bits.names() + [row[1] for row in registers.MSRS]
+    raise ValueError(text.unknown("exit, rule, error, MSR, field or CPUID bit", what, known))
 
 
 def why(guest):

@@ -275,4 +275,12 @@ def test_watchdog_and_words(boot: Boot) -> None:
     assert "unknown ones fault" in c.exec("print(hv.explain('rdmsr'))")
     assert "encoding 0x6802, 8 bytes\n" in c.exec("print(hv.explain('vmcs guest_cr3'))")
     assert 'hide = ["sse4.2"]' in c.exec("print(hv.explain('CPUID.01H:ECX[20]'))")
+    for words, said in (
+        ("vmx 48", "EPT violation"), ("svm 0x400", "nested_fault: "), ("VMEXIT_NPF", "NPF"),
+        ("error 7", "invalid control fields"), ("msr 0x1b", "MSR 0x1b IA32_APIC_BASE"),
+        ("ia32_pat", "the page attribute table"), ("cpuid 0x15", "the guest's TSC frequency"),
+    ):
+        assert said in c.exec(f"print(hv.explain({words!r}))"), words
+    c.run("raw = []\ng.on('cpuid', lambda x: raw.append(x.raw), leaf=1)", "cpuid=1")
+    assert c.exec("print(hv.explain(raw[0]))").splitlines()[1] == "  name     CPUID"
     assert "TSC ticks" in c.exec("print(hv.cost(10))")

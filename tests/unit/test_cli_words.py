@@ -16,8 +16,7 @@ from unit.fake_setup import Hv
 from vipervisor import caret, explain, partition, paths, schema
 from vipervisor.cli import build_parser, completion
 from vipervisor.errors import HostError
-from vipervisor.explain_exits import KINDS, SVM, VM_ERRORS, VMX
-from vipervisor.explain_regs import msr
+from vipervisor.explain import KINDS, exits, registers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,6 +58,22 @@ def test_explain(words: str, kind: str, says: str) -> None:
     assert found[0].source
 
 
+def test_the_prompt_explains_numbers_as_the_command_does(world: object) -> None:
+    import hv
+
+    words = [name for heading, names in explain.known().items() for name in names
+             if heading.startswith(("VMX", "SVM", "VM-", "model", "CPUID leaves"))]  # fmt: skip
+    assert len(words) > 200
+    for name in [*words, "ia32_efer", "VMEXIT_NPF", "48", "vmx 0x80000021", "leaf 7"]:
+        said = str(hv.explain(name))
+        for topic in explain.explain(name):
+            assert f"{topic.name} ({topic.source})" in said
+            assert all("  " + line in said for line in topic.lines), name
+    assert str(hv.explain(0x400)).startswith("SVM exit code 0x400 (")  # of this machine
+    with pytest.raises(ValueError, match="no exit, rule, error, MSR, field or CPUID bit"):
+        hv.explain("vmx 99")
+
+
 def test_help_is_what_the_option_prints(hv: Hv) -> None:
     """With and without a command, all of them; another word is refused as a command is."""
     for words in ([], ["run"], ["help"]):
@@ -93,7 +108,7 @@ def test_kinds_are_the_cores() -> None:
     header = (ROOT / "hypervisor" / "virt" / "exit.h").read_text()
     kinds = {name.lower() for name in re.findall(r"^    EXIT_(\w+),", header, re.MULTILINE)}
     assert kinds - {"kinds"} <= set(KINDS)
-    for _, kind in [*VMX.values(), *SVM.values()]:
+    for *_, kind in (*exits.VMX, *exits.SVM, *exits.SVM_RANGES):
         assert kind in KINDS
 
 
@@ -101,7 +116,7 @@ def test_vm_errors_are_the_cores() -> None:
     text = (ROOT / "hypervisor" / "virt" / "vmx_explain.c").read_text()
     body = text[text.index("*vmx_instruction_error") :]
     numbers = {int(n) for n in re.findall(r"^        \[(\d+)\] = ", body, re.MULTILINE)}
-    assert numbers - {0} == set(VM_ERRORS)
+    assert numbers - {0} == {number for number, _ in exits.VM_ERRORS}
 
 
 def test_registers_of_the_guests_table_are_known() -> None:
@@ -114,7 +129,7 @@ def test_registers_of_the_guests_table_are_known() -> None:
         if isinstance(target, ast.Name) and target.id.startswith("IA32_")
     }
     assert len(named) > 10
-    assert [name for name, index in named.items() if msr(index) is None] == []
+    assert [name for name, index in named.items() if registers.msr(index) is None] == []
 
 
 def test_a_rule_is_explained_by_its_example() -> None:

@@ -346,7 +346,7 @@ WRONG = [
     ("hv.after('x', print)", TypeError, "'x' is no number of milliseconds"),
     ("hv.after(1, 2)", TypeError, "a timer takes a function, not 2"),
     ("hv.why('nobody')", ValueError, "no guest 'nobody'; known: a"),
-    ("hv.explain('nope')", ValueError, "no exit kind, rule, field or CPUID bit 'nope'"),
+    ("hv.explain('nope')", ValueError, "no exit, rule, error, MSR, field or CPUID bit 'nope'"),
 ]
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from . import partition, rule_examples
-from .explain_exits import KINDS, SVM, SVM_RANGES, VM_ERRORS, VMX, svm
-from .explain_regs import LEAVES, MSRS, msr
 
 # One table for the prompt, this command and docs/fields.md.
 fields = importlib.import_module(partition.rules.__name__ + ".fields")
 bits = importlib.import_module(partition.rules.__name__ + ".bits")
+exits = importlib.import_module(partition.rules.__name__ + ".exits")
+registers = importlib.import_module(partition.rules.__name__ + ".registers")
+kinds = importlib.import_module(partition.rules.__name__ + ".kinds")
+# Kind -> (what it means, what Vipervisor does).
+KINDS = {**kinds.KINDS, "none": exits.NONE}
 
 # Exit statuses of `hv run`, and of the other commands.
 STATUSES = {
@@ -65,28 +67,22 @@ def known() -> dict[str, list[str]]:
         "rules of `hv check`": list(partition.rules.RULES),
         "exit kinds": list(KINDS),
         "exit statuses": [f"status {number}" for number in STATUSES],
-        "VMX exit reasons": [f"vmx {number}" for number in VMX],
-        "SVM exit codes": [f"svm {number:#x}" for number in [*(r[0] for r in SVM_RANGES), *SVM]],
-        "VM-instruction errors": [f"error {number}" for number in VM_ERRORS],
-        "model-specific registers": [f"msr {index:#x}" for index in MSRS],
+        "VMX exit reasons": [f"vmx {number}" for number, *_ in exits.VMX],
+        "SVM exit codes": [f"svm {number:#x}" for number, *_ in (*exits.SVM_RANGES, *exits.SVM)],
+        "VM-instruction errors": [f"error {number}" for number, _ in exits.VM_ERRORS],
+        "model-specific registers": [f"msr {index:#x}" for index, *_ in registers.MSRS],
         "fields of the VMCS": list(fields.VMCS),
         "fields of the VMCB": list(fields.VMCB),
-        "CPUID leaves": [f"cpuid {leaf:#x}" for leaf in LEAVES],
+        "CPUID leaves": [f"cpuid {leaf:#x}" for leaf, *_ in registers.LEAVES],
         "CPUID bits": bits.names(),
     }
 
 
 def nearest(words: str) -> str | None:
-    msrs = [name.lower() for name, *_ in MSRS.values()]
+    msrs = [name.lower() for _, name, *_ in registers.MSRS]
     names = [*partition.rules.RULES, *KINDS, *bits.names(), *msrs]
     near: str | None = partition.rules.names.nearest(words.strip().lower(), names)
     return near
-
-
-def _number(text: str, word: str) -> int | None:
-    """N of "word N" or of a bare N, in decimal or hex."""
-    match = re.fullmatch(rf"(?:{word}[ -]*)?(0x[0-9a-f]+|[0-9]+)", text)
-    return int(match[1], 0) if match and not match[1].startswith("00") else None
 
 
 def _rule(text: str) -> Iterator[Topic]:
@@ -104,16 +100,16 @@ def _kind(text: str) -> Iterator[Topic]:
     name = text.replace("-", "_").replace(" ", "_")
     if name in KINDS:
         what, does = KINDS[name]
-        raw = [f"vmx {n} {title}" for n, (title, kind) in VMX.items() if kind == name]
-        raw += [f"svm {n:#x} {title}" for n, (title, kind) in SVM.items() if kind == name]
-        raw += [f"svm {a:#x}-{b:#x}" for a, b, _, kind in SVM_RANGES if kind == name]
+        raw = [f"vmx {n} {title}" for n, title, kind in exits.VMX if kind == name]
+        raw += [f"svm {n:#x} {title}" for n, title, kind in exits.SVM if kind == name]
+        raw += [f"svm {a:#x}-{b:#x}" for a, b, _, kind in exits.SVM_RANGES if kind == name]
         lines = [f"meaning  {what}", f"here     {does}"]
         lines += [f"from     {', '.join(raw)}"] if raw else []
         yield Topic("an exit kind", name, tuple(lines), "docs/python.md")
 
 
 def _status(text: str) -> Iterator[Topic]:
-    number = _number(text, "(?:exit )?status")
+    number = exits.number(text, ("exit status", "status"))
     if number is None:
         return
     name = str(number)
@@ -125,66 +121,10 @@ def _status(text: str) -> Iterator[Topic]:
         yield Topic("an exit status", f"status {name}", (line,), "docs/cli.md")
 
 
-def _exit(name: str, title: str, kind: str, source: str) -> Topic:
-    what, does = KINDS[kind]
-    lines = (f"name     {title}", f"kind     {kind}: {what}", f"here     {does}")
-    return Topic("an exit", name, lines, source)
-
-
-def _vmx(text: str) -> Iterator[Topic]:
-    number = _number(text, "(?:vmx|vmcs|exit reason|reason)")
-    if number is not None and number & 0xFFFF in VMX and text != "0":
-        basic = number & 0xFFFF  # the upper bits say how it happened
-        title, kind = VMX[basic]
-        yield _exit(f"VMX exit reason {basic}", title, kind, "Intel SDM vol. 3, appendix C")
-
-
-def _svm(text: str) -> Iterator[Topic]:
-    name = text.removeprefix("vmexit_").upper()
-    for code, (title, kind) in SVM.items():
-        if title == name and text.replace("-", "_") not in KINDS:
-            yield _exit(f"SVM exit code {code:#x}", title, kind, "AMD APM vol. 2, appendix C")
-    number = _number(text, "(?:svm|vmcb|vmexit|exitcode)")
-    found = svm(number) if number is not None and text != "0" else None
-    if found is not None:
-        yield _exit(f"SVM exit code {number:#x}", *found, "AMD APM vol. 2, appendix C")
-
-
-def _error(text: str) -> Iterator[Topic]:
-    number = _number(text, "(?:vm[- ]instruction )?error")
-    if number in VM_ERRORS and not text.isdecimal():
-        line = VM_ERRORS[number]
-        here = "the guest crashes; its record names the field that breaks the manual's rule"
-        yield Topic("a VM-instruction error", f"error {number}", (line, f"here     {here}"),
-                    "Intel SDM vol. 3, 31.4")
-
-
-def _msr(text: str) -> Iterator[Topic]:
-    number = _number(text, "msr")
-    for index, (name, what, does) in MSRS.items():
-        if re.sub("^(ia32|msr)_", "", text) == re.sub("^(ia32|msr)_", "", name.lower()):
-            yield _msr_topic(index, name, what, does)
-    found = msr(number) if number is not None and not text.isdecimal() else None
-    if found is not None and number is not None:
-        yield _msr_topic(number, *found)
-
-
-def _msr_topic(index: int, name: str, what: str, does: str) -> Topic:
-    amd = index >> 16 == 0xC001 or name in ("EFER", "STAR", "LSTAR", "CSTAR", "SFMASK", "TSC_AUX")
-    source = "AMD APM vol. 2, appendix A" if amd else "Intel SDM vol. 4, chapter 2"
-    source = "Linux Documentation/virt/kvm/x86/msr.rst" if "KVM" in name else source
-    lines = (f"meaning  {what}", f"here     {does}")
-    return Topic("a model-specific register", f"MSR {index:#x} {name}", lines, source)
-
-
-def _leaf(text: str) -> Iterator[Topic]:
-    number = _number(text, "(?:cpuid|leaf|cpuid leaf)")
-    if number not in LEAVES or text.isdecimal():
-        return
-    what, shows = LEAVES[number]
-    lines = (f"meaning  {what}", f"here     {shows}")
-    yield Topic("a CPUID leaf", f"CPUID leaf {number:#x}", lines,
-                "Intel SDM vol. 2A, CPUID; AMD APM vol. 3, appendix E")
+def _number(text: str) -> Iterator[Topic]:
+    for look in (exits.look, registers.look):
+        for kind, name, lines, source in look(text):
+            yield Topic(kind, name, lines, source)
 
 
 def _bit(text: str) -> Iterator[Topic]:
@@ -199,5 +139,5 @@ def _field(text: str) -> Iterator[Topic]:
 
 
 _LOOKS: tuple[Callable[[str], Iterator[Topic]], ...] = (
-    _rule, _kind, _status, _vmx, _svm, _error, _msr, _leaf, _bit, _field,
+    _rule, _kind, _status, _number, _bit, _field,
 )
