@@ -49,7 +49,8 @@ def explain(what=None):
     if found:
         return text.Text("\n".join(["%s (%s)\n  %s" % (title, source, "\n  ".join(lines))
                                     for title, source, lines in found]))
-    known = list(KINDS) + list(RULES) + bits.names() + [row[1] for row in registers.MSRS]
+    msrs = [row[1] for row in exits.rows(registers.MSRS)]
+    known = list(KINDS) + list(RULES) + bits.names() + msrs
     raise ValueError(text.unknown("exit, rule, error, MSR, field or CPUID bit", what, known))
 
 

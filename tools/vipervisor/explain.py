@@ -14,6 +14,7 @@ bits = importlib.import_module(partition.rules.__name__ + ".bits")
 exits = importlib.import_module(partition.rules.__name__ + ".exits")
 registers = importlib.import_module(partition.rules.__name__ + ".registers")
 kinds = importlib.import_module(partition.rules.__name__ + ".kinds")
+rows = exits.rows
 # Kind -> (what it means, what Vipervisor does).
 KINDS = {**kinds.KINDS, "none": exits.NONE}
 
@@ -67,19 +68,21 @@ def known() -> dict[str, list[str]]:
         "rules of `hv check`": list(partition.rules.RULES),
         "exit kinds": list(KINDS),
         "exit statuses": [f"status {number}" for number in STATUSES],
-        "VMX exit reasons": [f"vmx {number}" for number, *_ in exits.VMX],
-        "SVM exit codes": [f"svm {number:#x}" for number, *_ in (*exits.SVM_RANGES, *exits.SVM)],
-        "VM-instruction errors": [f"error {number}" for number, _ in exits.VM_ERRORS],
-        "model-specific registers": [f"msr {index:#x}" for index, *_ in registers.MSRS],
+        "VMX exit reasons": [f"vmx {number}" for number, *_ in rows(exits.VMX)],
+        "SVM exit codes": [
+            f"svm {number:#x}" for number, *_ in (*exits.SVM_RANGES, *rows(exits.SVM))
+        ],
+        "VM-instruction errors": [f"error {number}" for number, _ in rows(exits.VM_ERRORS)],
+        "model-specific registers": [f"msr {index:#x}" for index, *_ in rows(registers.MSRS)],
         "fields of the VMCS": list(fields.VMCS),
         "fields of the VMCB": list(fields.VMCB),
-        "CPUID leaves": [f"cpuid {leaf:#x}" for leaf, *_ in registers.LEAVES],
+        "CPUID leaves": [f"cpuid {leaf:#x}" for leaf, *_ in rows(registers.LEAVES)],
         "CPUID bits": bits.names(),
     }
 
 
 def nearest(words: str) -> str | None:
-    msrs = [name.lower() for _, name, *_ in registers.MSRS]
+    msrs = [name.lower() for _, name, *_ in rows(registers.MSRS)]
     names = [*partition.rules.RULES, *KINDS, *bits.names(), *msrs]
     near: str | None = partition.rules.names.nearest(words.strip().lower(), names)
     return near
@@ -100,8 +103,8 @@ def _kind(text: str) -> Iterator[Topic]:
     name = text.replace("-", "_").replace(" ", "_")
     if name in KINDS:
         what, does = KINDS[name]
-        raw = [f"vmx {n} {title}" for n, title, kind in exits.VMX if kind == name]
-        raw += [f"svm {n:#x} {title}" for n, title, kind in exits.SVM if kind == name]
+        raw = [f"vmx {n} {title}" for n, title, kind in rows(exits.VMX) if kind == name]
+        raw += [f"svm {n:#x} {title}" for n, title, kind in rows(exits.SVM) if kind == name]
         raw += [f"svm {a:#x}-{b:#x}" for a, b, _, kind in exits.SVM_RANGES if kind == name]
         lines = [f"meaning  {what}", f"here     {does}"]
         lines += [f"from     {', '.join(raw)}"] if raw else []
