@@ -1,5 +1,6 @@
 """A PC in QEMU with a screen and a keyboard and, as sold today, without a serial port: what
-it shows is read from its text memory or from the pixels of a screen dump."""
+it shows is read from its text memory or from the pixels of a screen dump. The one in Bochs is
+in bochs_pc.py."""
 
 from __future__ import annotations
 
@@ -27,7 +28,51 @@ KEYS = {
 SHIFTED = dict(zip("!@#$%^&*()_+{}:\"~|<>?", "1234567890-=[];'`\\,./", strict=True))
 
 
-class Pc:
+class Desk:
+    """A person before a screen and a keyboard."""
+
+    def press(self, *names: str) -> None:
+        """Press keys together (QEMU's names), and release them."""
+        raise NotImplementedError
+
+    def lines(self) -> list[str]:
+        """The text screen as it is now."""
+        raise NotImplementedError
+
+    def type(self, text: str, caps_lock: bool = False) -> None:
+        """Type as slowly as a person: QEMU's keyboard forgets keys that wait too long."""
+        for piece in re.findall(rf"[ -~]{{1,{AHEAD}}}|[^ -~]", text):
+            for c in piece:
+                shift = c in SHIFTED or c.isupper()
+                plain = SHIFTED.get(c, c.lower())
+                self.press(*(["shift"] if shift else []), KEYS.get(plain, plain))
+            if piece.isprintable():
+                echo = piece.swapcase() if caps_lock else piece
+                self.expect(re.escape(echo.rstrip()) + r".*\s*\Z")
+
+    def expect(
+        self, pattern: str, limit: float = 60.0, meanwhile: Callable[[], object] | None = None
+    ) -> re.Match[str]:
+        """Wait until the screen shows it (the whole screen, a line a line)."""
+        compiled = re.compile(pattern, re.MULTILINE)
+        end = time.monotonic() + limit
+        while True:
+            match = compiled.search("\n".join(self.lines()))
+            if match:
+                return match
+            if time.monotonic() > end:
+                raise AssertionError(f"the screen did not show /{pattern}/ within {limit:g} s")
+            if meanwhile is not None:
+                meanwhile()
+            time.sleep(LOOK_EVERY)
+
+    def ask(self, line: str, answer: str = "") -> None:
+        """Type a line at the prompt and wait for its answer, whole lines."""
+        self.type(line + "\n")
+        self.expect(rf"^>>> {re.escape(line)}\n{answer and answer + chr(10)}>>> *$")
+
+
+class Pc(Desk):
     """QEMU with a VGA; a context manager that ends it."""
 
     def __init__(self, folder: Path, arguments: Sequence[str], memory: int = 128) -> None:
@@ -65,18 +110,6 @@ class Pc:
         keys: list[dict[str, Any]] = [{"type": "qcode", "data": name} for name in names]
         self.qmp.execute("send-key", keys=keys, **{"hold-time": 1})
 
-    def type(self, text: str, caps_lock: bool = False) -> None:
-        """Type as slowly as a person: QEMU's keyboard forgets keys that wait too long."""
-        for piece in re.findall(rf"[ -~]{{1,{AHEAD}}}|[^ -~]", text):
-            for c in piece:
-                shift = c in SHIFTED or c.isupper()
-                plain = SHIFTED.get(c, c.lower())
-                self.press(*(["shift"] if shift else []), KEYS.get(plain, plain))
-            if piece.isprintable():
-                echo = piece.swapcase() if caps_lock else piece
-                self.expect(re.escape(echo.rstrip()) + r".*\s*\Z")
-
-
     # --- the screen ---
 
     def lines(self) -> list[str]:
@@ -85,27 +118,6 @@ class Pc:
         self.qmp.execute("pmemsave", val=TEXT_MEMORY, size=2 * ROWS * COLUMNS, filename=str(file))
         text = file.read_bytes()[::2].decode("latin-1").replace("\0", " ")
         return [text[at : at + COLUMNS].rstrip() for at in range(0, len(text), COLUMNS)]
-
-    def expect(
-        self, pattern: str, limit: float = 60.0, meanwhile: Callable[[], object] | None = None
-    ) -> re.Match[str]:
-        """Wait until the screen shows it (the whole screen, a line a line)."""
-        compiled = re.compile(pattern, re.MULTILINE)
-        end = time.monotonic() + limit
-        while True:
-            match = compiled.search("\n".join(self.lines()))
-            if match:
-                return match
-            if time.monotonic() > end:
-                raise AssertionError(f"the screen did not show /{pattern}/ within {limit:g} s")
-            if meanwhile is not None:
-                meanwhile()
-            time.sleep(LOOK_EVERY)
-
-    def ask(self, line: str, answer: str = "") -> None:
-        """Type a line at the prompt and wait for its answer, whole lines."""
-        self.type(line + "\n")
-        self.expect(rf"^>>> {re.escape(line)}\n{answer and answer + chr(10)}>>> *$")
 
 
 class PixelPc(Pc):

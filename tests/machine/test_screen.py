@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from machine.bochs_pc import BochsPc
 from machine.conftest import ROOT, describe
-from machine.pc import COLUMNS, ROWS, Pc, PixelPc
+from machine.pc import COLUMNS, ROWS, Desk, Pc, PixelPc
 from machine.test_images import possible
 from vipervisor import Machine, build, paths
 from vipervisor.qemu import find_uefi
@@ -36,7 +37,7 @@ def stick(folder: Path) -> list[str]:
     return ["-drive", drive, *device]
 
 
-def try_out(pc: Pc) -> None:
+def try_out(pc: Desk) -> None:
     """A question, an edited line, and more lines than there is room for."""
     pc.expect(PROMPT)
     pc.ask("6 * 8", "48")
@@ -50,7 +51,7 @@ def try_out(pc: Pc) -> None:
     pc.expect(r"^14161\n>>> *$")
 
 
-def exercise(pc: Pc) -> None:
+def exercise(pc: Desk) -> None:
     """What a person does at the prompt."""
     pc.expect(PROMPT)
     pc.ask("6 * 7", "42")
@@ -89,6 +90,16 @@ def exercise(pc: Pc) -> None:
 def test_text_screen(tmp_path: Path) -> None:
     with by_multiboot1(tmp_path) as pc:
         exercise(pc)
+
+
+def test_text_screen_in_bochs(tmp_path: Path) -> None:
+    """On VT-x, without a serial line, too."""
+    with BochsPc(tmp_path) as pc:
+        pc.expect(r"^Vipervisor on VT-x \(vmx\) in Bochs")
+        try_out(pc)
+        pc.type("while True: pass\n\n")
+        pc.press("ctrl", "c")
+        pc.expect(r"^KeyboardInterrupt: *\n>>> *$")
 
 
 def test_text_screen_by_grub(tmp_path: Path) -> None:
