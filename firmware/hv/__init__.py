@@ -56,13 +56,6 @@ def tour():
     steps.tour()
 
 
-def _variables():
-    from hv import boot
-
-    for g in guests():
-        events.namespace[boot.variable(g.name)] = g
-
-
 def _init(namespace):
     """Called by the port with __main__'s names whenever Python starts."""
     import builtins
@@ -77,7 +70,7 @@ def _init(namespace):
     again = not _hv.first_start()
     if again:
         boot.again()
-    _variables()
+    boot.variables()
     _hv.handler_names(namespace["hv"].__dict__)
     if again:
         from hv import live
@@ -97,7 +90,6 @@ def _start():
     events.namespace = __main__.__dict__
     events.namespace["hv"] = sys.modules["hv"]
     boot.start()
-    _variables()
 
 
 def _leave():

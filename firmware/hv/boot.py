@@ -46,7 +46,9 @@ def start():
                 for row, cpus in zip(description["guests"], rules.assign(description))]
         made = [guest for guest in made if guest is not None]
         connect(description.get("connect"), made)
-        if any([_start(guest) for guest in made]):
+        started = any([_start(guest) for guest in made])
+        variables()  # before the host hears of it, who may ask for them at once
+        if started:
             channel.booted(description.get("name", ""))
     if not events.quiet:
         host.banner(description)
@@ -145,6 +147,12 @@ def _script(name, guest):
 def variable(name):
     """The prompt's name for a guest."""
     return name.replace("-", "_")
+
+
+def variables():
+    """Makes the guests known to the prompt by name."""
+    for guest in guests.guests():
+        events.namespace[variable(guest.name)] = guest
 
 
 def adopt(guest, row, single=False):

@@ -60,6 +60,16 @@ def test_boot_starts_every_guest_and_shows_who_owns_what(world, boot, capsys):
     assert world.notify is not None
 
 
+def test_guests_have_their_names_when_the_host_hears_of_the_boot(world, boot, monkeypatch):
+    from hv import channel
+    from hv import events as pump
+
+    known = []
+    monkeypatch.setattr(channel, "booted", lambda name: known.extend(pump.namespace))
+    boot(partition({}))
+    assert "g0" in known
+
+
 def test_boot_without_a_partition(world, boot, capsys):
     assert sorted(boot(None)) == ["help", "hv"]
     assert "hv.machine" in capsys.readouterr().out
