@@ -61,9 +61,10 @@ def test_boot_starts_every_guest_and_shows_who_owns_what(world, boot, capsys):
 
 
 def test_guests_have_their_names_when_the_host_hears_of_the_boot(world, boot, monkeypatch):
-    import __main__
     from hv import channel
     from hv import events as pump
+
+    import __main__
 
     known = []
     monkeypatch.delitem(__main__.__dict__, "g0", raising=False)  # of a test before
