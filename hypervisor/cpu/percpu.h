@@ -26,6 +26,7 @@ struct cpu {
     volatile uint32_t state; // enum cpu_state
     bool virt_on; // VMXON / EFER.SVME done
     struct vcpu *volatile vcpu; // assigned by the control CPU while the CPU is idle
+    volatile uint32_t asked, looked; // `looked` follows before each look at `vcpu`
     struct vcpu *loaded; // whose state is in this CPU's registers and VMCS pointer
     uint64_t timer_deadline; // TSC the APIC timer is armed for; 0: not armed
     uint64_t kicks; // kick IPIs taken

@@ -152,9 +152,7 @@ int guest_add_vcpu(struct guest *g, uint32_t cpu) {
     v->state = VCPU_OFF;
     v->timer_next = UINT64_MAX;
     g->vcpus[g->vcpu_count++] = v;
-    if (cpu != CPU_CONTROL) {
-        __atomic_store_n(&cpus[cpu].vcpu, v, __ATOMIC_RELEASE);
-    }
+    vcpu_attach(v);
     return 0;
 }
 
@@ -189,6 +187,18 @@ static int park_all(struct guest *g) {
         result = error != 0 ? error : result;
     }
     return result;
+}
+
+// Parked, and out of their CPUs' hands; after an error all are still in them.
+static int detach_all(struct guest *g) {
+    int error = park_all(g);
+    for (uint32_t i = 0; error == 0 && i < g->vcpu_count; i++) {
+        error = vcpu_detach(g->vcpus[i]);
+    }
+    for (uint32_t i = 0; error != 0 && i < g->vcpu_count; i++) {
+        vcpu_attach(g->vcpus[i]);
+    }
+    return error;
 }
 
 int guest_start(struct guest *g) {
@@ -266,25 +276,23 @@ int guest_reset(struct guest *g) {
     if (g->state == GUEST_RUNNING || g->state == GUEST_PAUSED) {
         return -EBUSY;
     }
-    int error = park_all(g);
+    int error = detach_all(g);
     for (uint32_t i = 0; error == 0 && i < g->vcpu_count; i++) {
         struct vcpu *v = g->vcpus[i];
         uint32_t cpu = v->cpu;
-        if (cpu != CPU_CONTROL) {
-            __atomic_store_n(&cpus[cpu].vcpu, NULL, __ATOMIC_RELEASE);
-        }
         vcpu_destroy(v);
         g->vcpus[i] = v = vcpu_create(g, i, cpu);
         if (v == NULL) {
+            for (uint32_t rest = i + 1; rest < g->vcpu_count; rest++) {
+                vcpu_destroy(g->vcpus[rest]);
+            }
             g->vcpu_count = i;
             return -ENOMEM;
         }
         v->requests = REQ_PARK;
         v->parked = 1;
         v->timer_next = UINT64_MAX;
-        if (cpu != CPU_CONTROL) {
-            __atomic_store_n(&cpus[cpu].vcpu, v, __ATOMIC_RELEASE);
-        }
+        vcpu_attach(v);
     }
     if (error == 0) {
         memset(&g->crash, 0, sizeof(g->crash));
@@ -308,15 +316,14 @@ int guest_destroy(struct guest *g) {
     if (error == 0) {
         error = guest_unshare(g);
     }
+    if (error == 0) {
+        error = detach_all(g);
+    }
     if (error != 0) {
         return error;
     }
     for (uint32_t i = 0; i < g->vcpu_count; i++) {
-        struct vcpu *v = g->vcpus[i];
-        if (v->cpu != CPU_CONTROL) {
-            __atomic_store_n(&cpus[v->cpu].vcpu, NULL, __ATOMIC_RELEASE);
-        }
-        vcpu_destroy(v);
+        vcpu_destroy(g->vcpus[i]);
     }
     nested_destroy(virt->nested, g->nested_root);
     for (uint32_t i = 0; i < g->region_count; i++) {

@@ -288,7 +288,9 @@ void cpu_main(void) {
     struct cpu *cpu = this_cpu();
     for (;;) {
         irq_disable();
-        struct vcpu *v = __atomic_load_n(&cpu->vcpu, __ATOMIC_ACQUIRE);
+        // Answers vcpu_detach(): the vCPU that was here before is not touched any more.
+        __atomic_store_n(&cpu->looked, __atomic_load_n(&cpu->asked, __ATOMIC_SEQ_CST), __ATOMIC_SEQ_CST);
+        struct vcpu *v = __atomic_load_n(&cpu->vcpu, __ATOMIC_SEQ_CST);
         cpu->state = v != NULL ? CPU_GUEST : CPU_IDLE;
         if (v == NULL || !may_run(v)) {
             cpu_sleep();
@@ -315,21 +317,45 @@ void cpu_main(void) {
 
 // ---- The control CPU ----
 
-int vcpu_park(struct vcpu *v) {
-    __atomic_or_fetch(&v->requests, REQ_PARK, __ATOMIC_SEQ_CST);
-    if (on_control(v)) {
-        v->parked = 1; // Python runs, so v does not
-        return 0;
-    }
-    cpu_kick(&cpus[v->cpu]);
+// Kicks a CPU and waits for its answer.
+static int await_answer(struct cpu *cpu, const volatile uint32_t *answer, uint32_t expected) {
+    cpu_kick(cpu);
     uint64_t limit = rdtsc() + ns_to_tsc(UINT64_C(1000000) * PARK_TIMEOUT_MS);
-    while (__atomic_load_n(&v->parked, __ATOMIC_SEQ_CST) == 0) {
+    while (__atomic_load_n(answer, __ATOMIC_SEQ_CST) != expected) {
         if (rdtsc() > limit) {
             return -ETIMEDOUT;
         }
         cpu_pause();
     }
     return 0;
+}
+
+int vcpu_park(struct vcpu *v) {
+    __atomic_or_fetch(&v->requests, REQ_PARK, __ATOMIC_SEQ_CST);
+    if (on_control(v)) {
+        v->parked = 1; // Python runs, so v does not
+        return 0;
+    }
+    return await_answer(&cpus[v->cpu], &v->parked, 1);
+}
+
+void vcpu_attach(struct vcpu *v) {
+    if (!on_control(v)) {
+        __atomic_store_n(&cpus[v->cpu].vcpu, v, __ATOMIC_RELEASE);
+    }
+}
+
+int vcpu_detach(struct vcpu *v) {
+    if (on_control(v)) {
+        return 0; // Python runs, so nobody looks
+    }
+    struct cpu *cpu = &cpus[v->cpu];
+    __atomic_store_n(&cpu->vcpu, NULL, __ATOMIC_SEQ_CST);
+    int error = await_answer(cpu, &cpu->looked, __atomic_add_fetch(&cpu->asked, 1, __ATOMIC_SEQ_CST));
+    if (error != 0) {
+        vcpu_attach(v);
+    }
+    return error;
 }
 
 void vcpu_unpark(struct vcpu *v) {

@@ -27,6 +27,11 @@ bool exit_step(struct vcpu *v, struct exit_record *e, struct fetch_state f);
 // its state readable), -ETIMEDOUT when it does not answer within a second.
 int vcpu_park(struct vcpu *v);
 void vcpu_unpark(struct vcpu *v);
+// Its CPU looks after v from now on.
+void vcpu_attach(struct vcpu *v);
+// v, which is parked, is its CPU's no more: after 0 that CPU does not even look at it, so
+// it may be freed. -ETIMEDOUT: the CPU did not answer, and v is still its own.
+int vcpu_detach(struct vcpu *v);
 
 // The port calls this whenever Python has nothing to do, and now and then
 // between bytecodes: drains consoles to the channel, runs slices of guests on the
