@@ -26,38 +26,37 @@
     .endm
 
 // The sixteen at RDI but RSP and RDI.
+    .macro EACH_REGISTER move
+    \move rax, 0
+    \move rcx, 8
+    \move rdx, 16
+    \move rbx, 24
+    \move rbp, 40
+    \move rsi, 48
+    \move r8, 64
+    \move r9, 72
+    \move r10, 80
+    \move r11, 88
+    \move r12, 96
+    \move r13, 104
+    \move r14, 112
+    \move r15, 120
+    .endm
+
+    .macro LOAD_ONE register, at
+    mov \at(%rdi), %\register
+    .endm
+
+    .macro STORE_ONE register, at
+    mov %\register, \at(%rdi)
+    .endm
+
     .macro LOAD_REGISTERS
-    mov (%rdi), %rax
-    mov 8(%rdi), %rcx
-    mov 16(%rdi), %rdx
-    mov 24(%rdi), %rbx
-    mov 40(%rdi), %rbp
-    mov 48(%rdi), %rsi
-    mov 64(%rdi), %r8
-    mov 72(%rdi), %r9
-    mov 80(%rdi), %r10
-    mov 88(%rdi), %r11
-    mov 96(%rdi), %r12
-    mov 104(%rdi), %r13
-    mov 112(%rdi), %r14
-    mov 120(%rdi), %r15
+    EACH_REGISTER LOAD_ONE
     .endm
 
     .macro STORE_REGISTERS
-    mov %rax, (%rdi)
-    mov %rcx, 8(%rdi)
-    mov %rdx, 16(%rdi)
-    mov %rbx, 24(%rdi)
-    mov %rbp, 40(%rdi)
-    mov %rsi, 48(%rdi)
-    mov %r8, 64(%rdi)
-    mov %r9, 72(%rdi)
-    mov %r10, 80(%rdi)
-    mov %r11, 88(%rdi)
-    mov %r12, 96(%rdi)
-    mov %r13, 104(%rdi)
-    mov %r14, 112(%rdi)
-    mov %r15, 120(%rdi)
+    EACH_REGISTER STORE_ONE
     .endm
 #endif
 
