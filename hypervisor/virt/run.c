@@ -351,11 +351,7 @@ int vcpu_detach(struct vcpu *v) {
     }
     struct cpu *cpu = &cpus[v->cpu];
     __atomic_store_n(&cpu->vcpu, NULL, __ATOMIC_SEQ_CST);
-    int error = await_answer(cpu, &cpu->looked, __atomic_add_fetch(&cpu->asked, 1, __ATOMIC_SEQ_CST));
-    if (error != 0) {
-        vcpu_attach(v);
-    }
-    return error;
+    return await_answer(cpu, &cpu->looked, __atomic_add_fetch(&cpu->asked, 1, __ATOMIC_SEQ_CST));
 }
 
 void vcpu_unpark(struct vcpu *v) {

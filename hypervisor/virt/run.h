@@ -30,7 +30,7 @@ void vcpu_unpark(struct vcpu *v);
 // Its CPU looks after v from now on.
 void vcpu_attach(struct vcpu *v);
 // v, which is parked, is its CPU's no more: after 0 that CPU does not even look at it, so
-// it may be freed. -ETIMEDOUT: the CPU did not answer, and v is still its own.
+// it may be freed. -ETIMEDOUT: the CPU did not answer; vcpu_attach() takes it back.
 int vcpu_detach(struct vcpu *v);
 
 // The port calls this whenever Python has nothing to do, and now and then
